@@ -1,0 +1,1 @@
+//! Raw text to checked values; where files live.

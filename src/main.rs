@@ -1,0 +1,2 @@
+//! The `afterplay` binary: parse, run, exit code.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Attempt number to delay; the only file that knows `backoff`.
