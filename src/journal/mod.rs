@@ -1,1 +1,245 @@
-//! Not yet written.
+//! The handle: append, complete, claim, settle, read.
+//!
+//! One thread owns the SQLite connection ([`writer`]). Everything here sends it a job and waits for the answer, which
+//! comes after the commit that holds the job is synced.
+
+mod admin;
+mod core;
+mod intake;
+mod outbox;
+mod query;
+mod rows;
+mod schema;
+mod writer;
+
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use self::core::Core;
+use crate::clock::Clock;
+use crate::event::{EventType, Problem};
+use crate::session::{Consent, Key, Limits, State, Why};
+
+pub use self::outbox::{Action, Next, Outgoing, Settlement, StoredEvent};
+pub use self::query::{Attempt, Detail, Page, Recorded, Status, Summary};
+pub use self::schema::OpenError;
+
+/// Who asks, and whether they may see and touch the sessions of others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Scope {
+    /// The local user.
+    pub uid: u32,
+    /// Root or the service's own user.
+    pub admin: bool,
+}
+
+/// What configuration lays down for the journal; replaced as a whole on a reload.
+#[derive(Debug, Clone)]
+pub struct Policy {
+    /// How long sessions may stay open.
+    pub limits: Limits,
+    /// Namespace and id that stand for the viewer when a player names none; `None`: the device's own FPID.
+    pub identity: Option<(String, String)>,
+    /// `playerName` when a player gives none.
+    pub player_name: Option<String>,
+    /// `channel` when a player gives none.
+    pub channel: Option<String>,
+    /// `implementationDetails`, as JSON.
+    pub implementation: String,
+    /// Bytes the journal may take.
+    pub max_bytes: i64,
+    /// Sessions a user may have open at once.
+    pub max_open_per_user: usize,
+    /// How long receipts are kept.
+    pub keep_receipts_ms: i64,
+    /// How long quarantined sessions are kept.
+    pub keep_quarantined_ms: i64,
+    /// Consent as long as nobody has said anything.
+    pub initial_consent: Consent,
+}
+
+/// One checked event on its way in.
+#[derive(Debug, Clone)]
+pub struct NewEvent {
+    /// Its type.
+    pub kind: EventType,
+    /// The player's number for it.
+    pub seq: Option<u64>,
+    /// The player's timestamp, Unix milliseconds.
+    pub said_ms: Option<i64>,
+    /// Byte for byte as the player sent it.
+    pub body: Bytes,
+    /// A title for people, from a start event.
+    pub title: Option<String>,
+    /// `identityMap` of a start event, as JSON.
+    pub identity: Option<String>,
+    /// Whether a start event lacks `playerName`, `channel`.
+    pub lacks: (bool, bool),
+}
+
+/// Events for one session: all or nothing.
+#[derive(Debug, Clone)]
+pub struct Append {
+    /// The user whose session it is.
+    pub owner: u32,
+    /// Its key.
+    pub key: Key,
+    /// In the order of arrival; at least one.
+    pub events: Vec<NewEvent>,
+    /// Complete it in the same commit.
+    pub complete: Option<Why>,
+}
+
+/// What became of an append.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Appended {
+    /// The session's state afterwards.
+    pub state: State,
+    /// Whether the session was made by it.
+    pub created: bool,
+    /// Events that are now in the journal and were not before.
+    pub recorded: u64,
+    /// Events that were there already.
+    pub duplicates: u64,
+    /// The number of the last event of the request.
+    pub seq: u64,
+}
+
+/// Why the journal did not do what it was asked; nothing was changed.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Refusal {
+    /// No session of this key that the caller may see.
+    #[error("no session of this key")]
+    UnknownSession,
+    /// Sessions of several users have this key.
+    #[error("several users have a session of this key: {0:?}")]
+    Ambiguous(Vec<u32>),
+    /// The first event of a new key is not a start.
+    #[error("the first event of a session must be media.sessionStart")]
+    NotStarted,
+    /// The session takes no more events.
+    #[error("the session is {}", state.as_str())]
+    Completed {
+        /// Its state.
+        state: State,
+        /// Why it was completed.
+        why: Why,
+    },
+    /// A number is used by another event, or a second start came.
+    #[error("out of sequence")]
+    Sequence(Vec<Problem>),
+    /// Something the journal can see is wrong with the events.
+    #[error("invalid")]
+    Invalid(Vec<Problem>),
+    /// The session is in a state in which this cannot be done.
+    #[error("the session is {}", .0.as_str())]
+    WrongState(State),
+    /// The person opted out.
+    #[error("the person opted out")]
+    ConsentOut,
+    /// The user has too many open sessions.
+    #[error("more than {0} open sessions")]
+    TooManyOpen(usize),
+    /// Quota or disk is full.
+    #[error("the journal is full: {0}")]
+    Full(String),
+    /// A row does not match its checksum.
+    #[error("the journal is damaged: {0}")]
+    Damaged(String),
+    /// SQLite or the disk failed.
+    #[error("the journal could not be written or read: {0}")]
+    Storage(String),
+}
+
+/// A cheap handle to the journal.
+#[derive(Debug, Clone)]
+pub struct Journal {
+    jobs: mpsc::UnboundedSender<writer::Job>,
+    signals: watch::Receiver<Signals>,
+    path: PathBuf,
+}
+
+/// What the journal tells those who wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Signals {
+    /// Raised when the uploader may have something new to do.
+    pub work: u64,
+    /// Boot time of the next deadline of an open session.
+    pub deadline: Option<i64>,
+    /// Present consent.
+    pub consent: Consent,
+}
+
+/// The thread behind a journal; joined when the service stops.
+#[derive(Debug)]
+pub struct Writer(std::thread::JoinHandle<()>);
+
+impl Writer {
+    /// Waits until the last commit is done and the journal closed. All handles must be gone.
+    pub fn join(self) {
+        if self.0.join().is_err() {
+            tracing::error!("the journal's thread panicked");
+        }
+    }
+}
+
+impl Journal {
+    /// Opens the journal and starts its thread.
+    pub fn open(path: &Path, policy: Policy, clock: Clock) -> Result<(Journal, Writer), OpenError> {
+        let core = Core::open(path, policy, clock)?;
+        let (signal, signals) = watch::channel(core.signals());
+        let (jobs, queue) = mpsc::unbounded_channel();
+        let thread = std::thread::Builder::new()
+            .name("journal".into())
+            .spawn(move || writer::run(core, queue, &signal))
+            .map_err(|source| OpenError::Io {
+                doing: "starting the thread of",
+                path: path.to_owned(),
+                source,
+            })?;
+        Ok((Journal { jobs, signals, path: path.to_owned() }, Writer(thread)))
+    }
+
+    /// Where the journal is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What the journal tells those who wait.
+    pub fn signals(&self) -> watch::Receiver<Signals> {
+        self.signals.clone()
+    }
+
+    /// Records events; they are synced when this returns.
+    pub async fn append(&self, append: Append) -> Result<Appended, Refusal> {
+        self.call(move |core| core.append(append)).await
+    }
+
+    /// Records several whole sessions at once: all or nothing.
+    pub async fn append_all(&self, appends: Vec<Append>) -> Result<Vec<Appended>, Refusal> {
+        self.call(move |core| appends.into_iter().map(|append| core.append(append)).collect()).await
+    }
+
+    /// Runs `work` on the journal's thread, inside a transaction, and answers after its commit.
+    async fn call<T, F>(&self, work: F) -> Result<T, Refusal>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Core) -> Result<T, Refusal> + Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        let job: writer::Job = Box::new(move |core| {
+            let result = work(core);
+            let done = result.as_ref().map(|_| ()).map_err(Clone::clone);
+            let finish: writer::Finish = Box::new(move |committed| {
+                // A caller that went away does not want the answer.
+                let _ = reply.send(committed.and(result));
+            });
+            (done, finish)
+        });
+        let gone = || Refusal::Storage("the journal's thread has ended".into());
+        self.jobs.send(job).map_err(|_| gone())?;
+        answer.await.map_err(|_| gone())?
+    }
+}

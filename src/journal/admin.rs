@@ -1,0 +1,193 @@
+//! What a person or the player decides about a session: complete, retry, discard; consent and identity.
+
+use rusqlite::params;
+use uuid::Uuid;
+
+use super::core::Core;
+use super::{Journal, Policy, Refusal, Scope};
+use crate::session::{Consent, Loss, State, Why};
+
+impl Journal {
+    /// Completes a session without adding an event. Answers its state and why it was completed.
+    pub async fn complete(&self, scope: Scope, key: String) -> Result<(State, Why), Refusal> {
+        self.call(move |core| core.complete_by_player(scope, &key)).await
+    }
+
+    /// Takes a quarantined session back.
+    pub async fn retry(&self, scope: Scope, key: String) -> Result<(), Refusal> {
+        self.call(move |core| {
+            let id = core.find(scope, &key)?;
+            match core.state_of(id)?.0 {
+                State::Quarantined => core.requeue(id),
+                state => Err(Refusal::WrongState(state)),
+            }
+        })
+        .await
+    }
+
+    /// Drops a session; what was not delivered is a loss named `discarded`.
+    pub async fn discard(&self, scope: Scope, key: String) -> Result<(), Refusal> {
+        self.call(move |core| {
+            let id = core.find(scope, &key)?;
+            core.lose(id, Loss::Discarded, "dropped by a person")
+        })
+        .await
+    }
+
+    /// Sets consent; opting out erases everything that is stored.
+    pub async fn set_consent(&self, consent: Consent) -> Result<(), Refusal> {
+        self.call(move |core| core.set_consent(consent)).await
+    }
+
+    /// The device's own FPID.
+    pub async fn identity(&self) -> Result<String, Refusal> {
+        self.call(|core| core.device_id()).await
+    }
+
+    /// Replaces the device's own FPID; sessions that have started keep theirs.
+    pub async fn reset_identity(&self) -> Result<String, Refusal> {
+        self.call(|core| {
+            let id = Uuid::new_v4().to_string();
+            core.set_setting("fpid", &id)?;
+            Ok(id)
+        })
+        .await
+    }
+
+    /// Replaces what configuration lays down.
+    pub async fn set_policy(&self, policy: Policy) -> Result<(), Refusal> {
+        self.call(move |core| {
+            core.policy = policy;
+            core.touched = true;
+            Ok(core.reload()?)
+        })
+        .await
+    }
+}
+
+impl Core {
+    /// The session of this key that the caller may see: their own, else, for an administrator, anybody's.
+    pub(super) fn find(&self, scope: Scope, key: &str) -> Result<i64, Refusal> {
+        let mut query =
+            self.conn.prepare_cached("SELECT id, owner FROM sessions WHERE key = ?1 ORDER BY owner")?;
+        let found: Vec<(i64, u32)> =
+            query.query_map([key], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<Result<_, _>>()?;
+        if let Some((id, _)) = found.iter().find(|(_, owner)| *owner == scope.uid) {
+            return Ok(*id);
+        }
+        match found.as_slice() {
+            [(id, _)] if scope.admin => Ok(*id),
+            [_, _, ..] if scope.admin => {
+                Err(Refusal::Ambiguous(found.into_iter().map(|(_, owner)| owner).collect()))
+            }
+            _ => Err(Refusal::UnknownSession),
+        }
+    }
+
+    fn state_of(&self, id: i64) -> Result<(State, Why), Refusal> {
+        Ok(self.conn.prepare_cached("SELECT state, why FROM sessions WHERE id = ?1")?.query_row(
+            [id],
+            |row| {
+                Ok((
+                    State::parse(row.get_ref(0)?.as_str()?).unwrap_or(State::Completed),
+                    row.get_ref(1)?.as_str_or_null()?.and_then(Why::parse).unwrap_or(Why::Complete),
+                ))
+            },
+        )?)
+    }
+
+    fn complete_by_player(&mut self, scope: Scope, key: &str) -> Result<(State, Why), Refusal> {
+        self.complete_due()?;
+        let id = self.find(scope, key)?;
+        if let Some(open) = self.open.get(&id) {
+            let why = if open.times.closed_ms.is_some() { Why::End } else { Why::Complete };
+            self.complete(id, why)?;
+        }
+        self.state_of(id)
+    }
+
+    /// Takes a session out of the journal. What had not been delivered is counted and written down as a loss.
+    pub(super) fn lose(&mut self, id: i64, loss: Loss, detail: &str) -> Result<(), Refusal> {
+        let (owner, key, state): (u32, String, String) = self
+            .conn
+            .prepare_cached("SELECT owner, key, state FROM sessions WHERE id = ?1")?
+            .query_row([id], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+        let events = self.delete_events(id)?;
+        self.conn.prepare_cached("DELETE FROM sessions WHERE id = ?1")?.execute([id])?;
+        if state != State::Delivered.as_str() {
+            self.count(owner, loss.as_str(), events)?;
+            self.conn
+                .prepare_cached(
+                    "INSERT INTO losses (name, owner, key, events, detail, wall_ms)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                )?
+                .execute(params![loss.as_str(), owner, key, events, detail, self.clock.now().wall_ms])?;
+        }
+        self.touched = true;
+        if let Some(open) = self.open.remove(&id) {
+            self.open_by_key.remove(&(open.owner, open.key));
+        }
+        Ok(())
+    }
+
+    fn set_consent(&mut self, consent: Consent) -> Result<(), Refusal> {
+        self.set_setting("consent", &consent)?;
+        self.touched = true;
+        self.consent = consent;
+        self.work += 1;
+        if consent == Consent::Out {
+            self.purge()?;
+        }
+        Ok(())
+    }
+
+    /// Erases every session in every state, and with them whatever could name the person: keys, titles, identities.
+    fn purge(&mut self) -> Result<(), Refusal> {
+        let wall_ms = self.clock.now().wall_ms;
+        self.conn.execute(
+            "INSERT INTO counters (owner, name, value)
+             SELECT s.owner, 'purged', count(*) FROM events e JOIN sessions s ON s.id = e.session
+             GROUP BY s.owner
+             ON CONFLICT (owner, name) DO UPDATE SET value = value + excluded.value",
+            [],
+        )?;
+        self.conn.execute("UPDATE losses SET key = NULL, detail = ''", [])?;
+        self.conn.execute(
+            "INSERT INTO losses (name, owner, events, detail, wall_ms)
+             SELECT 'purged', s.owner, count(*), '', ?1 FROM events e JOIN sessions s ON s.id = e.session
+             GROUP BY s.owner",
+            [wall_ms],
+        )?;
+        self.conn.execute_batch(
+            "DELETE FROM attempts; DELETE FROM events; DELETE FROM sessions;
+             DELETE FROM settings WHERE name IN ('fpid', 'uploader')",
+        )?;
+        self.open.clear();
+        self.open_by_key.clear();
+        self.deadline = None;
+        self.scrub = true;
+        Ok(())
+    }
+
+    /// The device's FPID: made once, kept for good (contract section 5).
+    pub(super) fn device_id(&self) -> Result<String, Refusal> {
+        if let Some(id) = self.setting::<String>("fpid")? {
+            return Ok(id);
+        }
+        let id = Uuid::new_v4().to_string();
+        self.set_setting("fpid", &id)?;
+        Ok(id)
+    }
+
+    /// `identityMap` for a session whose player names nobody.
+    pub(super) fn configured_identity(&self) -> Result<String, Refusal> {
+        let (namespace, id) = match &self.policy.identity {
+            Some(configured) => configured.clone(),
+            None => ("FPID".to_owned(), self.device_id()?),
+        };
+        let item = serde_json::json!([{ "id": id, "authenticatedState": "ambiguous", "primary": true }]);
+        let mut map = serde_json::Map::new();
+        map.insert(namespace, item);
+        Ok(serde_json::Value::Object(map).to_string())
+    }
+}

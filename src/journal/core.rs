@@ -1,0 +1,367 @@
+//! What the journal's thread owns: the connection, and the open sessions in memory.
+//!
+//! The memory is a copy of what the rows say. Jobs decide first, write, and touch the memory last; when a commit
+//! fails the memory is read again from the rows.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
+
+use super::rows::Run;
+use super::schema::{self, OpenError};
+use super::{Policy, Refusal, Signals};
+use crate::clock::{Clock, Moment, rfc3339};
+use crate::event::EventType;
+use crate::session::{self, Consent, Key, OpenTimes, Why};
+
+/// An open session, as far as an append needs to know it.
+#[derive(Debug, Clone)]
+pub(super) struct Open {
+    pub(super) owner: u32,
+    pub(super) key: Key,
+    pub(super) first_event: i64,
+    pub(super) last_event: i64,
+    pub(super) max_seq: i64,
+    pub(super) times: OpenTimes,
+    pub(super) run: Run,
+}
+
+pub(super) struct Core {
+    pub(super) conn: Connection,
+    pub(super) clock: Clock,
+    pub(super) policy: Policy,
+    pub(super) boot: i64,
+    pub(super) open: HashMap<i64, Open>,
+    pub(super) open_by_key: HashMap<(u32, Key), i64>,
+    pub(super) next_event: i64,
+    pub(super) consent: Consent,
+    pub(super) work: u64,
+    /// When the next deadline of an open session may have come; early is harmless, late is not.
+    pub(super) deadline: Option<i64>,
+    /// Erased rows must leave the file before the answer goes out.
+    pub(super) scrub: bool,
+    /// Boot time of the last look for what has expired.
+    pub(super) expired_at: Option<i64>,
+    /// The memory was changed by the job that is running.
+    pub(super) touched: bool,
+    path: PathBuf,
+    _lock: File,
+}
+
+impl From<rusqlite::types::FromSqlError> for Refusal {
+    fn from(error: rusqlite::types::FromSqlError) -> Refusal {
+        Refusal::Damaged(error.to_string())
+    }
+}
+
+impl From<rusqlite::Error> for Refusal {
+    fn from(error: rusqlite::Error) -> Refusal {
+        match error.sqlite_error_code() {
+            Some(ErrorCode::DiskFull) => Refusal::Full("no space is left on its file system".into()),
+            _ => Refusal::Storage(error.to_string()),
+        }
+    }
+}
+
+impl Core {
+    pub(super) fn open(path: &Path, policy: Policy, clock: Clock) -> Result<Core, OpenError> {
+        let tag = rfc3339(clock.now().wall_ms).replace([':', '.'], "-");
+        let opened = schema::open(path, &tag)?;
+        if let Some(aside) = &opened.set_aside {
+            tracing::error!(
+                "the journal was damaged and could not be read; it was kept as {} and a new one was begun",
+                aside.display()
+            );
+        }
+        let mut core = Core {
+            conn: opened.conn,
+            consent: policy.initial_consent,
+            clock,
+            policy,
+            boot: 0,
+            open: HashMap::new(),
+            open_by_key: HashMap::new(),
+            next_event: 1,
+            work: 0,
+            deadline: None,
+            scrub: false,
+            expired_at: None,
+            touched: false,
+            path: path.to_owned(),
+            _lock: opened.lock,
+        };
+        core.start().map_err(|source| OpenError::Sqlite { path: path.to_owned(), source })?;
+        Ok(core)
+    }
+
+    /// What every start does, in one commit: names the boot, ends what the last process or boot left under way.
+    fn start(&mut self) -> rusqlite::Result<()> {
+        self.conn.execute_batch("BEGIN IMMEDIATE")?;
+        let now = self.clock.now();
+        self.conn.execute(
+            "INSERT INTO boots (boot_id, first_boot_ms, first_wall_ms) VALUES (?1, ?2, ?3)
+             ON CONFLICT (boot_id) DO NOTHING",
+            params![self.clock.boot_id(), now.boot_ms, now.wall_ms],
+        )?;
+        self.boot = self.conn.query_row(
+            "SELECT id FROM boots WHERE boot_id = ?1",
+            [self.clock.boot_id()],
+            |row| row.get(0),
+        )?;
+        self.close_interrupted_attempts()?;
+        self.reload()?;
+        let now = self.now();
+        for (id, open) in self.left_by_other_boots()? {
+            self.write_completion(id, &open, Why::Boot, &now)?;
+        }
+        self.expire(&now)?;
+        self.conn.execute_batch("COMMIT")?;
+        self.reload()?;
+        self.work += 1;
+        Ok(())
+    }
+
+    /// The present moment, as the journal writes it down.
+    pub(super) fn now(&self) -> Moment {
+        let now = self.clock.now();
+        Moment { boot: self.boot, boot_ms: now.boot_ms, wall_ms: now.wall_ms }
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) fn signals(&self) -> Signals {
+        Signals { work: self.work, deadline: self.deadline, consent: self.consent }
+    }
+
+    /// Reads the memory from the rows.
+    pub(super) fn reload(&mut self) -> rusqlite::Result<()> {
+        self.consent = self.setting("consent")?.unwrap_or(self.policy.initial_consent);
+        self.next_event =
+            self.conn.query_row("SELECT coalesce(max(id), 0) + 1 FROM events", [], |row| row.get(0))?;
+        let open = self.read_open("started_boot = ?1")?;
+        self.open_by_key =
+            open.iter().map(|(id, session)| ((session.owner, session.key.clone()), *id)).collect();
+        self.open = open;
+        self.deadline = None;
+        for open in self.open.values() {
+            let (at, _) = session::deadline(&open.times, &self.policy.limits);
+            self.deadline = Some(self.deadline.map_or(at, |old| old.min(at)));
+        }
+        Ok(())
+    }
+
+    fn left_by_other_boots(&self) -> rusqlite::Result<HashMap<i64, Open>> {
+        self.read_open("started_boot <> ?1")
+    }
+
+    /// Open sessions that match `which`, with what their rows add up to.
+    fn read_open(&self, which: &str) -> rusqlite::Result<HashMap<i64, Open>> {
+        let mut open = HashMap::new();
+        let mut query = self.conn.prepare(&format!(
+            "SELECT id, owner, key, first_event, started_boot_ms FROM sessions
+             WHERE state = 'open' AND {which}"
+        ))?;
+        let mut rows = query.query([self.boot])?;
+        while let Some(row) = rows.next()? {
+            let key: String = row.get(2)?;
+            let Ok(key) = key.parse() else { continue };
+            let (first_event, started_ms) = (row.get(3)?, row.get(4)?);
+            let times = OpenTimes { started_ms, last_event_ms: started_ms, closed_ms: None };
+            let session = Open {
+                owner: row.get(1)?,
+                key,
+                first_event,
+                last_event: first_event,
+                max_seq: -1,
+                times,
+                run: Run::default(),
+            };
+            open.insert(row.get(0)?, session);
+        }
+        let Some(first) = open.values().map(|session| session.first_event).min() else { return Ok(open) };
+        let mut query = self.conn.prepare(
+            "SELECT id, session, seq, type, boot_ms, checksum, octet_length(body) FROM events WHERE id >= ?1",
+        )?;
+        let mut rows = query.query([first])?;
+        while let Some(row) = rows.next()? {
+            let Some(session) = open.get_mut(&row.get(1)?) else { continue };
+            session.last_event = row.get(0)?;
+            session.max_seq = session.max_seq.max(row.get(2)?);
+            session.times.last_event_ms = row.get(4)?;
+            if matches!(
+                EventType::parse(row.get_ref(3)?.as_str()?),
+                Some(EventType::SessionComplete | EventType::SessionEnd)
+            ) {
+                session.times.closed_ms = Some(session.times.last_event_ms);
+            }
+            session.run.add(row.get(5)?, row.get(6)?);
+        }
+        Ok(open)
+    }
+
+    /// Completes a session: no event can be added from now on.
+    pub(super) fn complete(&mut self, id: i64, why: Why) -> rusqlite::Result<()> {
+        let Some(open) = self.open.get(&id) else { return Ok(()) };
+        self.write_completion(id, open, why, &self.now())?;
+        self.touched = true;
+        if let Some(open) = self.open.remove(&id) {
+            self.open_by_key.remove(&(open.owner, open.key));
+        }
+        self.work += 1;
+        Ok(())
+    }
+
+    fn write_completion(&self, id: i64, open: &Open, why: Why, now: &Moment) -> rusqlite::Result<()> {
+        let mut update = self.conn.prepare_cached(
+            "UPDATE sessions SET state = 'completed', why = ?2, last_event = ?3, events = ?4, bytes = ?5,
+                 completed_boot = ?6, completed_boot_ms = ?7, completed_wall_ms = ?8, completed_sum = ?9
+             WHERE id = ?1 AND state = 'open'",
+        )?;
+        update.execute(params![
+            id,
+            why.as_str(),
+            open.last_event,
+            open.run.events,
+            open.run.bytes,
+            now.boot,
+            now.boot_ms,
+            now.wall_ms,
+            open.run.sum,
+        ])?;
+        Ok(())
+    }
+
+    /// Completes every open session whose deadline has come.
+    pub(super) fn complete_due(&mut self) -> Result<(), Refusal> {
+        let now = self.now().boot_ms;
+        if self.deadline.is_none_or(|at| at > now) {
+            return Ok(());
+        }
+        let due: Vec<(i64, Why)> = self
+            .open
+            .iter()
+            .map(|(id, open)| (*id, session::deadline(&open.times, &self.policy.limits)))
+            .filter(|(_, (at, _))| *at <= now)
+            .map(|(id, (_, why))| (id, why))
+            .collect();
+        for (id, why) in due {
+            self.complete(id, why)?;
+        }
+        self.deadline =
+            self.open.values().map(|open| session::deadline(&open.times, &self.policy.limits).0).min();
+        Ok(())
+    }
+
+    /// Lets the memory know that `open`'s deadline may have come nearer.
+    pub(super) fn note_deadline(&mut self, times: &OpenTimes) {
+        let (at, _) = session::deadline(times, &self.policy.limits);
+        if self.deadline.is_none_or(|old| at < old) {
+            self.deadline = Some(at);
+        }
+    }
+
+    /// A single value of the journal.
+    pub(super) fn setting<T: serde::de::DeserializeOwned>(&self, name: &str) -> rusqlite::Result<Option<T>> {
+        let text: Option<String> = self
+            .conn
+            .prepare_cached("SELECT value FROM settings WHERE name = ?1")?
+            .query_row([name], |row| row.get(0))
+            .optional()?;
+        Ok(text.and_then(|text| serde_json::from_str(&text).ok()))
+    }
+
+    /// Replaces a single value of the journal.
+    pub(super) fn set_setting<T: serde::Serialize>(&self, name: &str, value: &T) -> Result<(), Refusal> {
+        let text = serde_json::to_string(value).map_err(|error| Refusal::Storage(error.to_string()))?;
+        self.conn
+            .prepare_cached(
+                "INSERT INTO settings (name, value) VALUES (?1, ?2)
+                 ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+            )?
+            .execute([name, &text])?;
+        Ok(())
+    }
+
+    /// Adds to a total of a user's.
+    pub(super) fn count(&self, owner: u32, name: &str, by: i64) -> rusqlite::Result<()> {
+        self.conn
+            .prepare_cached(
+                "INSERT INTO counters (owner, name, value) VALUES (?1, ?2, ?3)
+                 ON CONFLICT (owner, name) DO UPDATE SET value = value + excluded.value",
+            )?
+            .execute(params![owner, name, by])?;
+        Ok(())
+    }
+
+    pub(super) fn begin(&mut self) -> Result<(), Refusal> {
+        self.touched = false;
+        Ok(self.conn.execute_batch("BEGIN IMMEDIATE")?)
+    }
+
+    pub(super) fn savepoint(&mut self) -> Result<(), Refusal> {
+        self.touched = false;
+        Ok(self.conn.prepare_cached("SAVEPOINT job")?.execute([]).map(drop)?)
+    }
+
+    pub(super) fn release(&self) -> Result<(), Refusal> {
+        Ok(self.conn.prepare_cached("RELEASE job")?.execute([]).map(drop)?)
+    }
+
+    /// Undoes one job of several. Fails when SQLite already undid the whole transaction.
+    pub(super) fn rollback_to_savepoint(&mut self) -> Result<(), Refusal> {
+        if self.conn.is_autocommit() {
+            return Err(Refusal::Storage("the transaction was rolled back".into()));
+        }
+        self.conn.execute_batch("ROLLBACK TO job; RELEASE job")?;
+        self.forget_touched()
+    }
+
+    /// Undoes the only job of a transaction.
+    pub(super) fn rollback(&mut self) -> Result<(), Refusal> {
+        if !self.conn.is_autocommit() {
+            self.conn.execute_batch("ROLLBACK")?;
+        }
+        self.forget_touched()
+    }
+
+    fn forget_touched(&mut self) -> Result<(), Refusal> {
+        if std::mem::take(&mut self.touched) {
+            self.reload()?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn commit(&mut self) -> Result<(), Refusal> {
+        if !self.conn.is_autocommit() {
+            self.conn.prepare_cached("COMMIT")?.execute([])?;
+        }
+        Ok(())
+    }
+
+    /// After a commit that failed: back to what the file says.
+    pub(super) fn recover(&mut self) {
+        self.touched = true;
+        if let Err(error) = self.rollback() {
+            tracing::error!("reading the journal again after a failed commit: {error}");
+        }
+    }
+
+    /// What cannot be done inside a transaction.
+    pub(super) fn after_commit(&mut self) -> Result<(), Refusal> {
+        if std::mem::take(&mut self.scrub) {
+            self.conn.execute_batch("VACUUM; PRAGMA wal_checkpoint(TRUNCATE)")?;
+        }
+        Ok(())
+    }
+
+    /// Puts the WAL into the main file and closes.
+    pub(super) fn close(self) {
+        if let Err(error) = self.conn.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)") {
+            tracing::warn!("the last checkpoint failed; the next start makes up for it: {error}");
+        }
+    }
+}

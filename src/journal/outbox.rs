@@ -1,0 +1,546 @@
+//! The uploader's side: what is due, what goes out, how it ended.
+
+use rusqlite::{OptionalExtension, Row, params};
+
+use super::core::Core;
+use super::rows::{EventRow, Run, SessionRow, event_sum, session_sum};
+use super::{Journal, Refusal};
+use crate::anchor::EventTimes;
+use crate::clock::{Clock, Moment};
+use crate::event::EventType;
+use crate::session::{Loss, State};
+
+/// Attempts kept a session; the count of all of them is kept besides.
+const ATTEMPTS_KEPT: i64 = 50;
+/// How often, at most, the service looks for what has expired; it does so when it writes anyway.
+const EXPIRY_EVERY_MS: i64 = 3_600_000;
+/// Pages given back to the file system after a delivery, so that the file shrinks without a long pause.
+const VACUUM_PAGES: i64 = 256;
+
+/// One event as the journal holds it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredEvent {
+    /// Its type.
+    pub kind: EventType,
+    /// Its number.
+    pub seq: u64,
+    /// Byte for byte as the player sent it.
+    pub body: String,
+    /// What is known of its time.
+    pub times: EventTimes,
+}
+
+/// Everything a payload is made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outgoing {
+    /// The journal's number of the session.
+    pub id: i64,
+    /// Its key, for logs.
+    pub key: String,
+    /// Its state.
+    pub state: State,
+    /// `identityMap`, as JSON.
+    pub identity_map: String,
+    /// Whether the identity is the device's, not the player's.
+    pub identity_from_configuration: bool,
+    /// `playerName` to fill in.
+    pub player_name: Option<String>,
+    /// `channel` to fill in.
+    pub channel: Option<String>,
+    /// `implementationDetails`, as JSON.
+    pub implementation: String,
+    /// `xdm.timestamp`, once an attempt froze it.
+    pub timestamp_ms: Option<i64>,
+    /// Checksum of the body of the first attempt.
+    pub payload_sum: Option<i64>,
+    /// Attempts so far.
+    pub attempts: u32,
+    /// Answers so far that count against a limit.
+    pub answers: u32,
+    /// Milliseconds since the first of those.
+    pub answering_ms: i64,
+    /// Failures in a row that were the network's.
+    pub unreached: u32,
+    /// The events, in order of arrival.
+    pub events: Vec<StoredEvent>,
+}
+
+/// What there is to send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// This session, now.
+    Ready(i64),
+    /// Something at this boot time, nothing before.
+    At(i64),
+    /// Nothing.
+    Nothing,
+}
+
+/// What is to become of a session after an attempt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// It is delivered: events go, the receipt stays.
+    Deliver {
+        /// The receipt, as JSON.
+        receipt: String,
+    },
+    /// It is tried again after `ms`.
+    Wait {
+        /// How long.
+        ms: i64,
+        /// Whether a new path ends the wait.
+        network: bool,
+        /// Whether the answer counts against a limit.
+        counts: bool,
+    },
+    /// It is set apart.
+    Quarantine,
+}
+
+/// How an attempt ended, and what follows; written in one commit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settlement {
+    /// The session.
+    pub id: i64,
+    /// The attempt.
+    pub attempt: u32,
+    /// HTTP status, if an answer came.
+    pub status: Option<u16>,
+    /// Name of the verdict.
+    pub verdict: &'static str,
+    /// Short reason.
+    pub reason: String,
+    /// Reason for a person.
+    pub detail: String,
+    /// The body may have arrived although no answer came.
+    pub maybe_delivered: bool,
+    /// What follows for this session.
+    pub action: Action,
+    /// Quarantined sessions to take back.
+    pub requeue: Vec<i64>,
+    /// The uploader's own state, as JSON.
+    pub book: String,
+}
+
+impl Journal {
+    /// The oldest session that is due and not among `skip`.
+    pub async fn next_due(&self, skip: Vec<i64>) -> Result<Next, Refusal> {
+        self.call(move |core| core.next_due(&skip)).await
+    }
+
+    /// Everything a payload is made of; `None` when the session is gone.
+    pub async fn outgoing(&self, id: i64) -> Result<Option<Outgoing>, Refusal> {
+        self.call(move |core| core.outgoing(id)).await
+    }
+
+    /// Counts an attempt before it is made. Answers its number, or `None` when the session is no longer to be sent.
+    pub async fn begin_attempt(
+        &self,
+        id: i64,
+        timestamp_ms: Option<i64>,
+        body: &[u8],
+    ) -> Result<Option<u32>, Refusal> {
+        let (bytes, sum) = (i64::try_from(body.len()).unwrap_or(i64::MAX), super::rows::body_sum(body));
+        self.call(move |core| core.begin_attempt(id, timestamp_ms, bytes, sum)).await
+    }
+
+    /// Writes down how an attempt ended and what follows.
+    pub async fn settle(&self, settlement: Settlement) -> Result<(), Refusal> {
+        self.call(move |core| core.settle(&settlement)).await
+    }
+
+    /// Quarantines a session that cannot be sent at all.
+    pub async fn quarantine(&self, id: i64, reason: &'static str, detail: String) -> Result<(), Refusal> {
+        self.call(move |core| core.quarantine(id, reason, &detail)).await
+    }
+
+    /// A new path: sessions that waited for the network wait no longer.
+    pub async fn end_network_waits(&self) -> Result<(), Refusal> {
+        self.call(|core| core.end_waits("wait_network = 1")).await
+    }
+
+    /// All sessions are due now. Answers how many there are.
+    pub async fn end_all_waits(&self) -> Result<u64, Refusal> {
+        self.call(|core| {
+            core.end_waits("1")?;
+            Ok(core.conn.query_row("SELECT count(*) FROM sessions WHERE state = 'completed'", [], |row| {
+                row.get::<_, i64>(0).map(i64::unsigned_abs)
+            })?)
+        })
+        .await
+    }
+
+    /// The uploader's own state, as it was last written.
+    pub async fn book(&self) -> Result<Option<String>, Refusal> {
+        self.call(|core| Ok(core.setting::<serde_json::Value>("uploader")?.map(|value| value.to_string())))
+            .await
+    }
+
+    /// Replaces the uploader's own state.
+    pub async fn set_book(&self, book: String) -> Result<(), Refusal> {
+        self.call(move |core| core.write_book(&book)).await
+    }
+
+    /// The present moment, as the journal writes it down.
+    pub async fn now(&self) -> Result<Moment, Refusal> {
+        self.call(|core| Ok(core.now())).await
+    }
+
+    /// Completes every open session whose deadline has come.
+    pub async fn complete_due(&self) -> Result<(), Refusal> {
+        self.call(Core::complete_due).await
+    }
+}
+
+fn verdict_json(
+    clock: &Clock,
+    verdict: &str,
+    status: Option<u16>,
+    reason: &str,
+    detail: &str,
+) -> serde_json::Value {
+    serde_json::json!({
+        "verdict": verdict, "status": status, "reason": reason, "detail": detail,
+        "at": crate::clock::rfc3339(clock.now().wall_ms),
+    })
+}
+
+fn wait_set(row: &Row<'_>, at: usize) -> rusqlite::Result<Option<Moment>> {
+    Ok(match row.get::<_, Option<i64>>(at)? {
+        None => None,
+        Some(boot) => Some(Moment { boot, boot_ms: row.get(at + 1)?, wall_ms: row.get(at + 2)? }),
+    })
+}
+
+impl Core {
+    fn next_due(&self, skip: &[i64]) -> Result<Next, Refusal> {
+        let now = self.now();
+        let mut query = self.conn.prepare_cached(
+            "SELECT id, wait_ms, wait_boot, wait_boot_ms, wait_wall_ms FROM sessions
+             WHERE state = 'completed' ORDER BY id",
+        )?;
+        let mut rows = query.query([])?;
+        let mut next = Next::Nothing;
+        while let Some(row) = rows.next()? {
+            let id = row.get(0)?;
+            if skip.contains(&id) {
+                continue;
+            }
+            let left = wait_set(row, 2)?
+                .map_or(Ok::<_, rusqlite::Error>(0), |set| Ok(now.remaining(&set, row.get(1)?)))?;
+            if left == 0 {
+                return Ok(Next::Ready(id));
+            }
+            let at = now.boot_ms + left;
+            next = match next {
+                Next::At(old) => Next::At(old.min(at)),
+                _ => Next::At(at),
+            };
+        }
+        Ok(next)
+    }
+
+    pub(super) fn outgoing(&self, id: i64) -> Result<Option<Outgoing>, Refusal> {
+        let now = self.now();
+        let mut query = self.conn.prepare_cached(
+            "SELECT owner, key, state, identity_map, identity_origin, player_name, channel, implementation,
+                    started_boot, started_boot_ms, started_wall_ms, first_event, checksum,
+                    last_event, completed_sum, timestamp_ms, payload_sum, attempts, answers, unreached,
+                    first_answer_boot, first_answer_boot_ms, first_answer_wall_ms
+             FROM sessions WHERE id = ?1",
+        )?;
+        let mut rows = query.query([id])?;
+        let Some(row) = rows.next()? else { return Ok(None) };
+        let key: String = row.get(1)?;
+        let frozen = SessionRow {
+            owner: row.get(0)?,
+            key: &key,
+            identity_map: row.get_ref(3)?.as_str()?,
+            identity_origin: row.get_ref(4)?.as_str()?,
+            player_name: row.get_ref(5)?.as_str_or_null()?,
+            channel: row.get_ref(6)?.as_str_or_null()?,
+            implementation: row.get_ref(7)?.as_str()?,
+            started: [row.get(8)?, row.get(9)?, row.get(10)?],
+            first_event: row.get(11)?,
+        };
+        if session_sum(&frozen) != row.get::<_, i64>(12)? {
+            return Err(damaged("the session's own row"));
+        }
+        let last: Option<i64> = row.get(13)?;
+        let (events, sum) = self.stored_events(id, frozen.first_event, last.unwrap_or(i64::MAX))?;
+        if row.get::<_, Option<i64>>(14)?.is_some_and(|expected| expected != sum) {
+            return Err(damaged("an event that is missing or out of place"));
+        }
+        let state = State::parse(row.get_ref(2)?.as_str()?).unwrap_or(State::Completed);
+        Ok(Some(Outgoing {
+            id,
+            state,
+            identity_map: frozen.identity_map.to_owned(),
+            identity_from_configuration: frozen.identity_origin == "configuration",
+            player_name: frozen.player_name.map(str::to_owned),
+            channel: frozen.channel.map(str::to_owned),
+            implementation: frozen.implementation.to_owned(),
+            timestamp_ms: row.get(15)?,
+            payload_sum: row.get(16)?,
+            attempts: row.get(17)?,
+            answers: row.get(18)?,
+            answering_ms: wait_set(row, 20)?.map_or(0, |first| now.since(&first)),
+            unreached: row.get(19)?,
+            events,
+            key,
+        }))
+    }
+
+    /// The events of a session in order of arrival, each checked, and what their checksums add up to.
+    pub(super) fn stored_events(
+        &self,
+        session: i64,
+        first: i64,
+        last: i64,
+    ) -> Result<(Vec<StoredEvent>, i64), Refusal> {
+        let mut query = self.conn.prepare_cached(
+            "SELECT n, seq, type, said_ms, boot, boot_ms, wall_ms, checksum, body FROM events
+             WHERE id BETWEEN ?2 AND ?3 AND session = ?1 ORDER BY id",
+        )?;
+        let mut rows = query.query([session, first, last])?;
+        let mut events = Vec::new();
+        let mut run = Run::default();
+        while let Some(row) = rows.next()? {
+            let event = EventRow {
+                session,
+                n: row.get(0)?,
+                seq: row.get(1)?,
+                kind: row.get_ref(2)?.as_str()?,
+                said_ms: row.get(3)?,
+                boot: row.get(4)?,
+                boot_ms: row.get(5)?,
+                wall_ms: row.get(6)?,
+                body: row.get_ref(8)?.as_str()?,
+            };
+            let checksum = row.get(7)?;
+            let kind = EventType::parse(event.kind);
+            let (true, Some(kind)) = (event_sum(&event) == checksum && event.n == run.events, kind) else {
+                return Err(damaged(&format!("event {}", run.events)));
+            };
+            run.add(checksum, 0);
+            events.push(StoredEvent {
+                kind,
+                seq: event.seq.unsigned_abs(),
+                body: event.body.to_owned(),
+                times: EventTimes { said_ms: event.said_ms, wall_ms: event.wall_ms, boot_ms: event.boot_ms },
+            });
+        }
+        Ok((events, run.sum))
+    }
+
+    fn begin_attempt(
+        &self,
+        id: i64,
+        timestamp_ms: Option<i64>,
+        bytes: i64,
+        sum: i64,
+    ) -> Result<Option<u32>, Refusal> {
+        let attempt: Option<u32> = self
+            .conn
+            .prepare_cached(
+                "UPDATE sessions SET attempts = attempts + 1, timestamp_ms = coalesce(timestamp_ms, ?2),
+                     payload_sum = coalesce(payload_sum, ?3)
+                 WHERE id = ?1 AND state = 'completed' RETURNING attempts",
+            )?
+            .query_row(params![id, timestamp_ms, sum], |row| row.get(0))
+            .optional()?;
+        let Some(attempt) = attempt else { return Ok(None) };
+        self.conn
+            .prepare_cached(
+                "INSERT INTO attempts (session, n, started_wall_ms, bytes) VALUES (?1, ?2, ?3, ?4)",
+            )?
+            .execute(params![id, attempt, self.clock.now().wall_ms, bytes])?;
+        self.conn
+            .prepare_cached("DELETE FROM attempts WHERE session = ?1 AND n <= ?2")?
+            .execute(params![id, i64::from(attempt) - ATTEMPTS_KEPT])?;
+        Ok(Some(attempt))
+    }
+
+    fn settle(&mut self, settlement: &Settlement) -> Result<(), Refusal> {
+        let now = self.now();
+        let Settlement { id, attempt, status, verdict, reason, detail, .. } = settlement;
+        let owner: Option<u32> = self
+            .conn
+            .prepare_cached("SELECT owner FROM sessions WHERE id = ?1")?
+            .query_row([id], |row| row.get(0))
+            .optional()?;
+        // Erased or dropped by a person while it was on its way.
+        let Some(owner) = owner else { return self.write_book(&settlement.book) };
+        self.conn
+            .prepare_cached(
+                "UPDATE attempts SET ended_wall_ms = ?3, status = ?4, verdict = ?5, reason = ?6, detail = ?7,
+                     maybe_delivered = ?8 WHERE session = ?1 AND n = ?2",
+            )?
+            .execute(params![
+                id,
+                attempt,
+                now.wall_ms,
+                status,
+                verdict,
+                reason,
+                detail,
+                settlement.maybe_delivered
+            ])?;
+        let last = verdict_json(&self.clock, verdict, *status, reason, detail).to_string();
+        self.conn
+            .prepare_cached("UPDATE sessions SET verdict = ?2 WHERE id = ?1")?
+            .execute(params![id, last])?;
+        if settlement.maybe_delivered {
+            self.count(owner, "possible_duplicates", 1)?;
+        }
+        match &settlement.action {
+            Action::Deliver { receipt } => self.deliver(*id, owner, receipt, &now)?,
+            Action::Wait { ms, network, counts } => self.wait(*id, *ms, *network, *counts, &now)?,
+            Action::Quarantine => self.set_quarantined(*id, &now)?,
+        }
+        for id in &settlement.requeue {
+            self.requeue(*id)?;
+        }
+        self.write_book(&settlement.book)?;
+        self.expire(&now)?;
+        Ok(())
+    }
+
+    fn deliver(&mut self, id: i64, owner: u32, receipt: &str, now: &Moment) -> Result<(), Refusal> {
+        let events = self.delete_events(id)?;
+        self.count(owner, "delivered", events)?;
+        self.conn
+            .prepare_cached(
+                "UPDATE sessions SET state = 'delivered', receipt = ?2, wait_ms = 0, unreached = 0,
+                     settled_boot = ?3, settled_boot_ms = ?4, settled_wall_ms = ?5 WHERE id = ?1",
+            )?
+            .execute(params![id, receipt, now.boot, now.boot_ms, now.wall_ms])?;
+        Ok(())
+    }
+
+    fn wait(&self, id: i64, ms: i64, network: bool, counts: bool, now: &Moment) -> Result<(), Refusal> {
+        self.conn
+            .prepare_cached(
+                "UPDATE sessions SET wait_ms = ?2, wait_network = ?3,
+                     wait_boot = ?4, wait_boot_ms = ?5, wait_wall_ms = ?6,
+                     unreached = iif(?3, unreached + 1, 0),
+                     answers = answers + ?7,
+                     first_answer_boot = iif(?7, coalesce(first_answer_boot, ?4), first_answer_boot),
+                     first_answer_boot_ms = iif(?7, coalesce(first_answer_boot_ms, ?5), first_answer_boot_ms),
+                     first_answer_wall_ms = iif(?7, coalesce(first_answer_wall_ms, ?6), first_answer_wall_ms)
+                 WHERE id = ?1",
+            )?
+            .execute(params![id, ms, network, now.boot, now.boot_ms, now.wall_ms, counts])?;
+        Ok(())
+    }
+
+    fn set_quarantined(&self, id: i64, now: &Moment) -> Result<(), Refusal> {
+        self.conn
+            .prepare_cached(
+                "UPDATE sessions SET state = 'quarantined', wait_ms = 0, unreached = 0,
+                     settled_boot = ?2, settled_boot_ms = ?3, settled_wall_ms = ?4 WHERE id = ?1",
+            )?
+            .execute(params![id, now.boot, now.boot_ms, now.wall_ms])?;
+        Ok(())
+    }
+
+    fn quarantine(&mut self, id: i64, reason: &str, detail: &str) -> Result<(), Refusal> {
+        let verdict = verdict_json(&self.clock, "quarantine", None, reason, detail).to_string();
+        self.conn
+            .prepare_cached("UPDATE sessions SET verdict = ?2 WHERE id = ?1 AND state = 'completed'")?
+            .execute(params![id, verdict])?;
+        self.set_quarantined(id, &self.now())
+    }
+
+    /// Takes a quarantined session back: due now, its count of refusals begun anew.
+    pub(super) fn requeue(&mut self, id: i64) -> Result<(), Refusal> {
+        self.conn
+            .prepare_cached(
+                "UPDATE sessions SET state = 'completed', wait_ms = 0, answers = 0, first_answer_boot = NULL,
+                     settled_boot = NULL, settled_boot_ms = NULL, settled_wall_ms = NULL
+                 WHERE id = ?1 AND state = 'quarantined'",
+            )?
+            .execute([id])?;
+        self.work += 1;
+        Ok(())
+    }
+
+    fn end_waits(&self, which: &str) -> Result<(), Refusal> {
+        self.conn.execute(
+            &format!("UPDATE sessions SET wait_ms = 0 WHERE state = 'completed' AND wait_ms > 0 AND {which}"),
+            [],
+        )?;
+        Ok(())
+    }
+
+    fn write_book(&self, book: &str) -> Result<(), Refusal> {
+        let value: serde_json::Value =
+            serde_json::from_str(book).map_err(|error| Refusal::Storage(error.to_string()))?;
+        self.set_setting("uploader", &value)
+    }
+
+    /// An attempt without an end was under way when the process ended: the session goes again, perhaps twice.
+    pub(super) fn close_interrupted_attempts(&self) -> rusqlite::Result<()> {
+        let mut query = self.conn.prepare(
+            "UPDATE attempts SET ended_wall_ms = started_wall_ms, verdict = 'backoff', reason = 'interrupted',
+                 detail = 'the service ended while this attempt was under way', maybe_delivered = 1
+             WHERE ended_wall_ms IS NULL RETURNING (SELECT owner FROM sessions WHERE id = attempts.session)",
+        )?;
+        let owners: Vec<Option<u32>> = query.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
+        for owner in owners {
+            self.count(owner.unwrap_or(0), "possible_duplicates", 1)?;
+        }
+        Ok(())
+    }
+
+    /// Deletes the events of a session; answers how many there were.
+    pub(super) fn delete_events(&self, id: i64) -> Result<i64, Refusal> {
+        let deleted = self
+            .conn
+            .prepare_cached(
+                "DELETE FROM events WHERE session = ?1
+                     AND id >= (SELECT first_event FROM sessions WHERE id = ?1)
+                     AND id <= (SELECT coalesce(last_event, 9223372036854775807) FROM sessions WHERE id = ?1)",
+            )?
+            .execute([id])?;
+        let mut vacuum = self.conn.prepare_cached(&format!("PRAGMA incremental_vacuum({VACUUM_PAGES})"))?;
+        let mut rows = vacuum.query([])?;
+        while rows.next()?.is_some() {}
+        Ok(i64::try_from(deleted).unwrap_or(i64::MAX))
+    }
+
+    /// Lets receipts and quarantined sessions go whose time is over; the latter are a loss.
+    pub(super) fn expire(&mut self, now: &Moment) -> rusqlite::Result<()> {
+        if self.expired_at.is_some_and(|at| now.boot_ms - at < EXPIRY_EVERY_MS) {
+            return Ok(());
+        }
+        self.expired_at = Some(now.boot_ms);
+        let (receipts, quarantined) = (self.policy.keep_receipts_ms, self.policy.keep_quarantined_ms);
+        let mut query = self.conn.prepare_cached(
+            "SELECT id, state, settled_boot, settled_boot_ms, settled_wall_ms FROM sessions
+             WHERE state IN ('delivered', 'quarantined') ORDER BY id",
+        )?;
+        let over: Vec<(i64, bool)> = query
+            .query_map([], |row| {
+                let delivered = row.get_ref(1)?.as_str()? == "delivered";
+                let keep = if delivered { receipts } else { quarantined };
+                let over = wait_set(row, 2)?.is_some_and(|settled| now.since(&settled) >= keep);
+                Ok((over, (row.get(0)?, delivered)))
+            })?
+            .filter_map(|row| row.map(|(over, session)| over.then_some(session)).transpose())
+            .collect::<Result<_, _>>()?;
+        drop(query);
+        for (id, delivered) in over {
+            if delivered {
+                self.conn.execute("DELETE FROM sessions WHERE id = ?1", [id])?;
+            } else if let Err(refusal) = self.lose(id, Loss::Expired, "quarantined for too long") {
+                tracing::warn!("an expired session stays for now: {refusal}");
+            }
+        }
+        Ok(())
+    }
+}
+
+fn damaged(what: &str) -> Refusal {
+    Refusal::Damaged(format!("{what} does not match its checksum"))
+}

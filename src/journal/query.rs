@@ -1,0 +1,342 @@
+//! What people and players may see.
+
+use std::collections::HashMap;
+
+use rusqlite::{OptionalExtension, Row, params};
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::core::Core;
+use super::outbox::StoredEvent;
+use super::schema::beside;
+use super::{Journal, Outgoing, Refusal, Scope};
+use crate::clock::rfc3339;
+use crate::session::{Consent, Loss, State, Why};
+
+/// One session, as lists show it.
+#[derive(Debug, Clone, Serialize)]
+pub struct Summary {
+    /// Its key.
+    pub session: String,
+    /// Its owner.
+    pub uid: u32,
+    /// Its state.
+    pub state: State,
+    /// Why it was completed.
+    pub why: Option<Why>,
+    /// A title for people.
+    pub title: Option<String>,
+    /// When it was started.
+    pub started_at: String,
+    /// When its last event came.
+    pub last_event_at: Option<String>,
+    /// When it was completed.
+    pub completed_at: Option<String>,
+    /// When it was delivered.
+    pub delivered_at: Option<String>,
+    /// When it was set apart.
+    pub quarantined_at: Option<String>,
+    /// Events it holds, or held when it was delivered.
+    pub events: i64,
+    /// Bytes of their bodies.
+    pub bytes: i64,
+    /// Attempts to send it.
+    pub attempt_count: u32,
+    /// When the next attempt is due by its own schedule.
+    pub next_attempt_at: Option<String>,
+    /// How the last attempt ended.
+    pub last_verdict: Option<Box<RawValue>>,
+}
+
+/// One attempt.
+#[derive(Debug, Clone, Serialize)]
+pub struct Attempt {
+    /// Its number, from 1.
+    pub n: u32,
+    /// When it began.
+    pub at: String,
+    /// When it ended.
+    pub ended_at: Option<String>,
+    /// HTTP status, if an answer came.
+    pub status: Option<u16>,
+    /// The verdict on it.
+    pub verdict: Option<String>,
+    /// Short reason.
+    pub reason: Option<String>,
+    /// Reason for a person.
+    pub detail: Option<String>,
+    /// Bytes of the body.
+    pub bytes: i64,
+    /// The body may have arrived although no answer came.
+    pub maybe_delivered: bool,
+}
+
+/// One session with everything that is known of it.
+#[derive(Debug, Clone, Serialize)]
+pub struct Detail {
+    /// As in lists.
+    #[serde(flatten)]
+    pub summary: Summary,
+    /// Who watched, frozen at the start.
+    pub identity_map: Option<Box<RawValue>>,
+    /// The last attempts, oldest first.
+    pub attempts: Vec<Attempt>,
+    /// What the endpoint confirmed.
+    pub receipt: Option<Box<RawValue>>,
+}
+
+/// One page of a list.
+#[derive(Debug, Clone, Serialize)]
+pub struct Page {
+    /// Newest first.
+    pub sessions: Vec<Summary>,
+    /// Where the next page begins, if there is one.
+    pub next: Option<String>,
+}
+
+/// A recorded event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recorded {
+    /// Its number.
+    pub seq: u64,
+    /// Byte for byte as the player sent it.
+    pub body: String,
+}
+
+/// What the journal knows of the caller's sessions; of everybody's for an administrator.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Status {
+    /// Sessions per state.
+    pub sessions: HashMap<State, u64>,
+    /// Events in the journal.
+    pub stored: u64,
+    /// Events ever delivered.
+    pub delivered: u64,
+    /// Events ever lost, per name.
+    pub losses: HashMap<Loss, u64>,
+    /// Times a session may have arrived twice.
+    pub possible_duplicates: u64,
+    /// Bytes on disk.
+    pub bytes: u64,
+    /// Present consent, once known.
+    pub consent: Option<Consent>,
+}
+
+impl Journal {
+    /// Sessions the caller may see, newest first. `after` is a page's `next`, or a key.
+    pub async fn list(
+        &self,
+        scope: Scope,
+        state: Option<State>,
+        limit: u32,
+        after: Option<String>,
+    ) -> Result<Page, Refusal> {
+        self.call(move |core| core.list(scope, state, limit, after.as_deref())).await
+    }
+
+    /// One session.
+    pub async fn detail(&self, scope: Scope, key: String) -> Result<Detail, Refusal> {
+        self.call(move |core| core.detail(scope, &key)).await
+    }
+
+    /// The events of one session, as recorded.
+    pub async fn recorded(&self, scope: Scope, key: String) -> Result<Vec<Recorded>, Refusal> {
+        self.call(move |core| {
+            let id = core.find(scope, &key)?;
+            let events = core.events_of(id)?;
+            Ok(events.into_iter().map(|event| Recorded { seq: event.seq, body: event.body }).collect())
+        })
+        .await
+    }
+
+    /// Everything the payload of one session is made of.
+    pub async fn outgoing_by_key(&self, scope: Scope, key: String) -> Result<Outgoing, Refusal> {
+        self.call(move |core| {
+            let id = core.find(scope, &key)?;
+            core.outgoing(id)?.ok_or(Refusal::UnknownSession)
+        })
+        .await
+    }
+
+    /// Totals.
+    pub async fn status(&self, scope: Scope) -> Result<Status, Refusal> {
+        self.call(move |core| core.status(scope)).await
+    }
+}
+
+/// The owner whose rows the caller may see; `None`: everybody's.
+fn only(scope: Scope) -> Option<u32> {
+    if scope.admin { None } else { Some(scope.uid) }
+}
+
+const SUMMARY: &str = "SELECT id, key, owner, state, why, title, started_wall_ms, completed_wall_ms,
+    settled_wall_ms, events, bytes, attempts, wait_ms, wait_boot, wait_boot_ms, wait_wall_ms, verdict, last_event,
+    identity_map, receipt FROM sessions";
+
+fn raw(text: Option<String>) -> Option<Box<RawValue>> {
+    text.and_then(|text| RawValue::from_string(text).ok())
+}
+
+impl Core {
+    fn list(
+        &self,
+        scope: Scope,
+        state: Option<State>,
+        limit: u32,
+        after: Option<&str>,
+    ) -> Result<Page, Refusal> {
+        let before = match after {
+            None => i64::MAX,
+            Some(cursor) => match cursor.strip_prefix('@').map(str::parse) {
+                Some(Ok(id)) => id,
+                _ => self.find(scope, cursor)?,
+            },
+        };
+        let mut query = self.conn.prepare_cached(&format!(
+            "{SUMMARY} WHERE id < ?1 AND (?2 IS NULL OR owner = ?2) AND (?3 IS NULL OR state = ?3)
+             ORDER BY id DESC LIMIT ?4"
+        ))?;
+        let mut rows =
+            query.query(params![before, only(scope), state.map(State::as_str), i64::from(limit) + 1])?;
+        let mut sessions = Vec::new();
+        let mut last = 0;
+        let mut more = false;
+        while let Some(row) = rows.next()? {
+            if sessions.len() >= limit as usize {
+                more = true;
+                break;
+            }
+            last = row.get(0)?;
+            sessions.push(self.summary(row)?);
+        }
+        Ok(Page { sessions, next: more.then(|| format!("@{last}")) })
+    }
+
+    fn summary(&self, row: &Row<'_>) -> Result<Summary, Refusal> {
+        let id: i64 = row.get(0)?;
+        let state = State::parse(row.get_ref(3)?.as_str()?).unwrap_or(State::Completed);
+        let started: i64 = row.get(6)?;
+        let time =
+            |at| -> rusqlite::Result<Option<String>> { Ok(row.get::<_, Option<i64>>(at)?.map(rfc3339)) };
+        let settled = time(8)?;
+        let (events, bytes, last_event) = match self.open.get(&id) {
+            Some(open) => (open.run.events, open.run.bytes, Some(open.last_event)),
+            None => (
+                row.get::<_, Option<i64>>(9)?.unwrap_or(0),
+                row.get::<_, Option<i64>>(10)?.unwrap_or(0),
+                row.get(17)?,
+            ),
+        };
+        let last_event_at: Option<i64> = self
+            .conn
+            .prepare_cached("SELECT wall_ms FROM events WHERE id = ?1 AND session = ?2")?
+            .query_row(params![last_event, id], |row| row.get(0))
+            .optional()?;
+        let wait_ms: i64 = row.get(12)?;
+        let next_attempt_at = match (state, row.get::<_, Option<i64>>(13)?) {
+            (State::Completed, Some(boot)) if wait_ms > 0 => {
+                let set = crate::clock::Moment { boot, boot_ms: row.get(14)?, wall_ms: row.get(15)? };
+                let now = self.now();
+                Some(rfc3339(now.wall_ms + now.remaining(&set, wait_ms)))
+            }
+            _ => None,
+        };
+        Ok(Summary {
+            session: row.get(1)?,
+            uid: row.get(2)?,
+            state,
+            why: row.get_ref(4)?.as_str_or_null().map_err(rusqlite::Error::from)?.and_then(Why::parse),
+            title: row.get(5)?,
+            started_at: rfc3339(started),
+            last_event_at: last_event_at.map(rfc3339),
+            completed_at: time(7)?,
+            delivered_at: settled.clone().filter(|_| state == State::Delivered),
+            quarantined_at: settled.filter(|_| state == State::Quarantined),
+            events,
+            bytes,
+            attempt_count: row.get(11)?,
+            next_attempt_at,
+            last_verdict: raw(row.get(16)?),
+        })
+    }
+
+    fn detail(&self, scope: Scope, key: &str) -> Result<Detail, Refusal> {
+        let id = self.find(scope, key)?;
+        let mut query = self.conn.prepare_cached(&format!("{SUMMARY} WHERE id = ?1"))?;
+        let mut rows = query.query([id])?;
+        let row = rows.next()?.ok_or(Refusal::UnknownSession)?;
+        let mut attempts = self.conn.prepare_cached(
+            "SELECT n, started_wall_ms, ended_wall_ms, status, verdict, reason, detail, bytes, maybe_delivered
+             FROM attempts WHERE session = ?1 ORDER BY n",
+        )?;
+        let attempts = attempts
+            .query_map([id], |row| {
+                Ok(Attempt {
+                    n: row.get(0)?,
+                    at: rfc3339(row.get(1)?),
+                    ended_at: row.get::<_, Option<i64>>(2)?.map(rfc3339),
+                    status: row.get(3)?,
+                    verdict: row.get(4)?,
+                    reason: row.get(5)?,
+                    detail: row.get(6)?,
+                    bytes: row.get(7)?,
+                    maybe_delivered: row.get(8)?,
+                })
+            })?
+            .collect::<Result<_, _>>()?;
+        Ok(Detail {
+            summary: self.summary(row)?,
+            identity_map: raw(row.get(18)?),
+            attempts,
+            receipt: raw(row.get(19)?),
+        })
+    }
+
+    fn events_of(&self, id: i64) -> Result<Vec<StoredEvent>, Refusal> {
+        let (state, first, last): (String, i64, Option<i64>) = self
+            .conn
+            .prepare_cached("SELECT state, first_event, last_event FROM sessions WHERE id = ?1")?
+            .query_row([id], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+        if state == State::Delivered.as_str() {
+            return Err(Refusal::WrongState(State::Delivered));
+        }
+        Ok(self.stored_events(id, first, last.unwrap_or(i64::MAX))?.0)
+    }
+
+    fn status(&self, scope: Scope) -> Result<Status, Refusal> {
+        let owner = only(scope);
+        let mut status = Status { consent: Some(self.consent), ..Status::default() };
+        let mut query = self.conn.prepare_cached(
+            "SELECT state, count(*), sum(iif(state IN ('completed', 'quarantined'), events, 0)) FROM sessions
+             WHERE ?1 IS NULL OR owner = ?1 GROUP BY state",
+        )?;
+        let mut rows = query.query([owner])?;
+        while let Some(row) = rows.next()? {
+            if let Some(state) = State::parse(row.get_ref(0)?.as_str()?) {
+                status.sessions.insert(state, row.get::<_, i64>(1)?.unsigned_abs());
+            }
+            status.stored += row.get::<_, Option<i64>>(2)?.unwrap_or(0).unsigned_abs();
+        }
+        let mine = self.open.values().filter(|open| owner.is_none_or(|owner| open.owner == owner));
+        status.stored += mine.map(|open| open.run.events.unsigned_abs()).sum::<u64>();
+        let mut query = self.conn.prepare_cached(
+            "SELECT name, sum(value) FROM counters WHERE ?1 IS NULL OR owner = ?1 GROUP BY name",
+        )?;
+        let mut rows = query.query([owner])?;
+        while let Some(row) = rows.next()? {
+            let value = row.get::<_, i64>(1)?.unsigned_abs();
+            match row.get_ref(0)?.as_str()? {
+                "delivered" => status.delivered = value,
+                "possible_duplicates" => status.possible_duplicates = value,
+                name => {
+                    if let Some(loss) = Loss::parse(name) {
+                        status.losses.insert(loss, value);
+                    }
+                }
+            }
+        }
+        let size = |path| std::fs::metadata(path).map_or(0, |file| file.len());
+        status.bytes = size(self.path().to_owned()) + size(beside(self.path(), "-wal"));
+        Ok(status)
+    }
+}

@@ -1,0 +1,347 @@
+//! Opens the journal: lock, pragmas, migrations; refuses a newer one, sets a damaged one aside.
+
+use std::fs::{self, File, TryLockError};
+use std::io::{self, Read, Seek, Write};
+use std::path::{Path, PathBuf};
+
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, ErrorCode};
+use rusqlite_migration::{M, Migrations};
+
+/// Marks the file as a journal of ours ("afpl"), so that somebody else's database is never taken for one.
+const APPLICATION_ID: i32 = 0x6166_706c;
+
+const MIGRATIONS: &[M<'static>] = &[M::up(include_str!("../../migrations/0001_journal.sql"))];
+
+/// Pages of WAL after which a commit also checkpoints: 2 MiB keeps recovery short on slow flash.
+const CHECKPOINT_PAGES: i64 = 512;
+
+/// Why a journal could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process holds the lock.
+    #[error("the journal {path} is in use by {holder}: one service a journal; stop that one first")]
+    InUse {
+        /// The journal.
+        path: PathBuf,
+        /// Who holds it.
+        holder: String,
+    },
+    /// A later version wrote it.
+    #[error(
+        "the journal {path} was written by a newer afterplay (schema {found}, this one knows {known}): \
+         nothing was touched; install that version again, or set journal.path to another file"
+    )]
+    Newer {
+        /// The journal.
+        path: PathBuf,
+        /// Its schema version.
+        found: i64,
+        /// The latest this program knows.
+        known: i64,
+    },
+    /// The file system refused.
+    #[error("{doing} {path}: {source}")]
+    Io {
+        /// What was being done.
+        doing: &'static str,
+        /// To which file.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
+    /// SQLite refused.
+    #[error("opening the journal {path}: {source}")]
+    Sqlite {
+        /// The journal.
+        path: PathBuf,
+        /// The cause.
+        source: rusqlite::Error,
+    },
+    /// A migration failed; the file is as it was.
+    #[error("bringing the journal {path} to the present schema: {source}")]
+    Migration {
+        /// The journal.
+        path: PathBuf,
+        /// The cause.
+        source: rusqlite_migration::Error,
+    },
+}
+
+/// An open journal and the lock that makes it ours.
+pub(super) struct Opened {
+    pub(super) conn: Connection,
+    pub(super) lock: File,
+    /// Where a damaged predecessor was put, if there was one.
+    pub(super) set_aside: Option<PathBuf>,
+}
+
+/// Opens the journal at `path`, making it and its folder if need be. `tag` names a damaged file that is set aside.
+pub(super) fn open(path: &Path, tag: &str) -> Result<Opened, OpenError> {
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    make_private_dir(dir)?;
+    let lock = lock(path)?;
+    refuse_newer(path, header_version(path)?)?;
+    match connect(path) {
+        Ok(conn) => Ok(Opened { conn, lock, set_aside: None }),
+        Err(OpenError::Sqlite { source, .. }) if is_damage(&source) => {
+            let aside = set_aside(path, tag)?;
+            Ok(Opened { conn: connect(path)?, lock, set_aside: Some(aside) })
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn make_private_dir(dir: &Path) -> Result<(), OpenError> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(dir).map_err(|source| OpenError::Io {
+        doing: "making the journal's folder",
+        path: dir.to_owned(),
+        source,
+    })
+}
+
+fn private_file(path: &Path) -> fs::OpenOptions {
+    let mut options = File::options();
+    options.read(true).write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let _ = path;
+    options
+}
+
+/// The path of a companion file, for example `journal.db-wal`.
+pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+fn lock(path: &Path) -> Result<File, OpenError> {
+    let lock_path = beside(path, ".lock");
+    let failed = |doing, source| OpenError::Io { doing, path: lock_path.clone(), source };
+    let mut lock =
+        private_file(&lock_path).open(&lock_path).map_err(|e| failed("opening the lock file", e))?;
+    match lock.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let mut holder = String::new();
+            let _ = lock.read_to_string(&mut holder);
+            let holder = match holder.trim() {
+                "" => "another process".to_owned(),
+                pid => format!("process {pid}"),
+            };
+            return Err(OpenError::InUse { path: path.to_owned(), holder });
+        }
+        Err(TryLockError::Error(error)) => return Err(failed("locking", error)),
+    }
+    // Only for the message above: the lock is what counts.
+    let _ = lock.set_len(0);
+    let _ = lock.rewind();
+    let _ = write!(lock, "{}", std::process::id());
+    Ok(lock)
+}
+
+/// `user_version` from the file's header, read without SQLite so that nothing is touched.
+fn header_version(path: &Path) -> Result<i64, OpenError> {
+    let mut header = [0; 64];
+    let read = match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+        Err(source) => {
+            return Err(OpenError::Io { doing: "reading the journal", path: path.to_owned(), source });
+        }
+        Ok(mut file) => file.read_exact(&mut header),
+    };
+    let ours = header.starts_with(b"SQLite format 3\0");
+    Ok(if read.is_ok() && ours {
+        i64::from(i32::from_be_bytes([header[60], header[61], header[62], header[63]]))
+    } else {
+        0
+    })
+}
+
+fn refuse_newer(path: &Path, found: i64) -> Result<(), OpenError> {
+    let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
+    if found > known { Err(OpenError::Newer { path: path.to_owned(), found, known }) } else { Ok(()) }
+}
+
+fn connect(path: &Path) -> Result<Connection, OpenError> {
+    let existed = path.exists();
+    private_file(path).open(path).map_err(|source| OpenError::Io {
+        doing: "opening the journal",
+        path: path.to_owned(),
+        source,
+    })?;
+    let sqlite = |source| OpenError::Sqlite { path: path.to_owned(), source };
+    let mut conn = open_connection(path).map_err(sqlite)?;
+    // The header may be older than what the WAL holds.
+    let found = conn.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(sqlite)?;
+    if let Err(newer) = refuse_newer(path, found) {
+        let _ = conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
+        return Err(newer);
+    }
+    prepare(&conn, found == 0).map_err(sqlite)?;
+    Migrations::from_slice(MIGRATIONS).to_latest(&mut conn).map_err(|source| match source {
+        rusqlite_migration::Error::RusqliteError { err, .. } => sqlite(err),
+        source => OpenError::Migration { path: path.to_owned(), source },
+    })?;
+    if !existed {
+        sync_dir(path)?;
+    }
+    Ok(conn)
+}
+
+#[expect(clippy::disallowed_methods, reason = "the journal is the one that opens SQLite")]
+fn open_connection(path: &Path) -> rusqlite::Result<Connection> {
+    Connection::open(path)
+}
+
+fn prepare(conn: &Connection, new: bool) -> rusqlite::Result<()> {
+    // Nobody else has business here: no shared-memory file, no locks to take for each transaction.
+    conn.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
+    if new {
+        // Before the first page is written, else it stays off until a full VACUUM.
+        conn.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
+        conn.pragma_update(None, "application_id", APPLICATION_ID)?;
+    }
+    conn.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
+    // Each commit is synced: what is acknowledged survives a pulled plug.
+    conn.pragma_update(None, "synchronous", "FULL")?;
+    conn.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
+    // What an opt-out erases must not survive in a free page.
+    conn.pragma_update(None, "secure_delete", "ON")?;
+    conn.pragma_update(None, "foreign_keys", "ON")?;
+    conn.pragma_update(None, "trusted_schema", "OFF")?;
+    conn.pragma_update(None, "temp_store", "MEMORY")?;
+    conn.pragma_update(None, "cache_size", -2048)?;
+    let application: i32 = conn.pragma_query_value(None, "application_id", |row| row.get(0))?;
+    if application != APPLICATION_ID {
+        return Err(not_a_journal());
+    }
+    // Reads the whole schema now, so that damage shows here and not at the first event.
+    conn.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
+    Ok(())
+}
+
+fn not_a_journal() -> rusqlite::Error {
+    rusqlite::Error::SqliteFailure(
+        rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_NOTADB),
+        Some("a database of another program".into()),
+    )
+}
+
+fn is_damage(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
+}
+
+/// Moves a damaged journal and its companions out of the way, under one new name.
+fn set_aside(path: &Path, tag: &str) -> Result<PathBuf, OpenError> {
+    let mut aside = beside(path, &format!(".damaged-{tag}"));
+    let mut n = 1;
+    while aside.exists() {
+        n += 1;
+        aside = beside(path, &format!(".damaged-{tag}-{n}"));
+    }
+    for suffix in ["-wal", "-shm", ""] {
+        let from = beside(path, suffix);
+        match fs::rename(&from, beside(&aside, suffix)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(source) => {
+                return Err(OpenError::Io { doing: "setting the damaged journal aside", path: from, source });
+            }
+            Ok(()) => {}
+        }
+    }
+    Ok(aside)
+}
+
+/// Makes the directory entry of a new journal durable before anything in it is acknowledged.
+fn sync_dir(path: &Path) -> Result<(), OpenError> {
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(dir).and_then(|dir| dir.sync_all()).map_err(|source| OpenError::Io {
+        doing: "syncing the journal's folder",
+        path: dir.to_owned(),
+        source,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_journal_has_the_promised_pragmas() {
+        let dir = tempfile::tempdir().unwrap();
+        let opened = open(&dir.path().join("new/journal.db"), "t").unwrap();
+        let text = |pragma: &str| -> String {
+            opened
+                .conn
+                .pragma_query_value(None, pragma, |row| row.get::<_, rusqlite::types::Value>(0))
+                .map(|value| match value {
+                    rusqlite::types::Value::Integer(n) => n.to_string(),
+                    rusqlite::types::Value::Text(text) => text,
+                    other => format!("{other:?}"),
+                })
+                .unwrap()
+        };
+        for (pragma, value) in [
+            ("journal_mode", "wal"),
+            ("synchronous", "2"),
+            ("locking_mode", "exclusive"),
+            ("auto_vacuum", "2"),
+            ("secure_delete", "1"),
+            ("user_version", "1"),
+        ] {
+            assert_eq!(text(pragma), value, "{pragma}");
+        }
+        let version = rusqlite::version_number();
+        assert!(version >= 3_051_003, "SQLite {version}");
+        let options: Vec<String> = opened
+            .conn
+            .prepare("PRAGMA compile_options")
+            .unwrap()
+            .query_map([], |row| row.get(0))
+            .unwrap()
+            .map(Result::unwrap)
+            .collect();
+        assert!(options.iter().any(|option| option.contains("THREADSAFE")), "{options:?}");
+    }
+
+    #[test]
+    fn a_newer_journal_is_refused_untouched() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("journal.db");
+        let opened = open(&path, "t").unwrap();
+        opened.conn.pragma_update(None, "user_version", 99).unwrap();
+        drop(opened);
+        let before = fs::read(&path).unwrap();
+        assert!(matches!(open(&path, "t"), Err(OpenError::Newer { found: 99, .. })));
+        assert_eq!(fs::read(&path).unwrap(), before);
+        assert!(!beside(&path, "-wal").exists());
+    }
+
+    #[test]
+    fn a_second_instance_is_told_who_holds_the_journal() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("journal.db");
+        let _held = open(&path, "t").unwrap();
+        let error = open(&path, "t").err().unwrap().to_string();
+        assert!(error.contains(&format!("process {}", std::process::id())), "{error}");
+    }
+
+    #[test]
+    fn what_is_not_a_journal_is_set_aside() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("journal.db");
+        fs::write(&path, "this is no database, but it was somebody's text".repeat(100)).unwrap();
+        let opened = open(&path, "t").unwrap();
+        let aside = opened.set_aside.unwrap();
+        assert!(fs::read_to_string(aside).unwrap().starts_with("this is no database"));
+    }
+}

@@ -1,0 +1,65 @@
+//! The one thread that owns the connection: group commit.
+
+use tokio::sync::{mpsc, watch};
+
+use super::core::Core;
+use super::{Refusal, Signals};
+
+/// Work for the journal's thread: says whether it went well and leaves an answer to be given after the commit.
+pub(super) type Job = Box<dyn FnOnce(&mut Core) -> (Result<(), Refusal>, Finish) + Send>;
+/// Answers the caller, once it is known whether the commit is on disk.
+pub(super) type Finish = Box<dyn FnOnce(Result<(), Refusal>) + Send>;
+
+/// Jobs in one commit at most: bounds how long the first of them waits.
+const MAX_BATCH: usize = 512;
+
+/// Runs until all handles are gone, then closes the journal.
+pub(super) fn run(mut core: Core, mut queue: mpsc::UnboundedReceiver<Job>, signal: &watch::Sender<Signals>) {
+    let mut batch = Vec::new();
+    while let Some(job) = queue.blocking_recv() {
+        batch.push(job);
+        while batch.len() < MAX_BATCH {
+            match queue.try_recv() {
+                Ok(job) => batch.push(job),
+                Err(_) => break,
+            }
+        }
+        commit(&mut core, &mut batch, signal);
+    }
+    core.close();
+}
+
+/// Everything that waits goes into one transaction; nobody is answered before it is synced.
+fn commit(core: &mut Core, batch: &mut Vec<Job>, signal: &watch::Sender<Signals>) {
+    let alone = batch.len() == 1;
+    let mut finishes: Vec<Finish> = Vec::with_capacity(batch.len());
+    let mut broken = core.begin().err();
+    for job in batch.drain(..) {
+        if broken.is_none() && !alone {
+            broken = core.savepoint().err();
+        }
+        let (done, finish) = job(core);
+        finishes.push(finish);
+        if broken.is_none() {
+            broken = match done {
+                Ok(()) if alone => None,
+                Ok(()) => core.release().err(),
+                Err(_) if alone => core.rollback().err(),
+                Err(_) => core.rollback_to_savepoint().err(),
+            };
+        }
+    }
+    let outcome = match broken {
+        None => core.commit(),
+        Some(error) => Err(error),
+    };
+    if outcome.is_err() {
+        core.recover();
+    }
+    let outcome = outcome.and_then(|()| core.after_commit());
+    let signals = core.signals();
+    signal.send_if_modified(|old| std::mem::replace(old, signals) != signals);
+    for finish in finishes {
+        finish(outcome.clone());
+    }
+}
