@@ -138,6 +138,14 @@ pub fn rfc3339(unix_ms: i64) -> String {
     format!("{time:.3}")
 }
 
+/// A wall clock before this moment (2026-01-01, before this program was first built) cannot be right.
+const PLAUSIBLE_FROM_MS: i64 = 1_767_225_600_000;
+
+/// Whether the wall clock can be believed: `trusted` or `untrusted`.
+pub fn trust(now: &Reading) -> &'static str {
+    if now.wall_ms >= PLAUSIBLE_FROM_MS { "trusted" } else { "untrusted" }
+}
+
 #[cfg(target_os = "linux")]
 fn system_now() -> Reading {
     use rustix::time::{ClockId, clock_gettime};

@@ -34,13 +34,10 @@ struct Plan {
     last_seq: i64,
 }
 
-/// `path` of the `at`-th event of a request of `of`.
-fn path(at: usize, of: usize, member: &str) -> String {
-    if of == 1 { member.to_owned() } else { format!("[{at}].{member}") }
-}
-
-fn problem(at: usize, of: usize, member: &str, problem: impl Into<String>) -> Problem {
-    Problem { path: path(at, of, member), problem: problem.into() }
+/// A problem with a member of the `at`-th event; in a batch the path says which one that is.
+fn problem(at: usize, batch: bool, member: &str, problem: impl Into<String>) -> Problem {
+    let path = if batch { format!("[{at}].{member}") } else { member.to_owned() };
+    Problem { path, problem: problem.into() }
 }
 
 /// Whether two event bodies say the same; a player may write the same event differently when it sends it again.
@@ -65,7 +62,7 @@ impl Core {
         self.complete_due()?;
         let open = self.open_by_key.get(&(append.owner, append.key.clone())).copied();
         let (id, plan) = match open {
-            Some(id) => (id, self.plan_for_open(id, &append.events)?),
+            Some(id) => (id, self.plan_for_open(id, &append)?),
             None => match self.find_closed(&append)? {
                 Some(closed) => return self.append_to_closed(&closed, &append.events),
                 None => {
@@ -159,7 +156,7 @@ impl Core {
                 None => Refusal::NotStarted,
                 Some(_) => Refusal::Invalid(vec![problem(
                     0,
-                    events.len(),
+                    append.batch,
                     "mediaEventType",
                     "the first event of a session must be media.sessionStart",
                 )]),
@@ -174,7 +171,7 @@ impl Core {
             if lacks && default.is_none() {
                 problems.push(problem(
                     0,
-                    events.len(),
+                    append.batch,
                     &format!("mediaCollection.sessionDetails.{member}"),
                     "is required (the configuration has no default for it under [defaults])",
                 ));
@@ -187,25 +184,25 @@ impl Core {
         if mine >= self.policy.max_open_per_user {
             return Err(Refusal::TooManyOpen(self.policy.max_open_per_user));
         }
-        self.plan(events, -1, |_| Ok(None))
+        self.plan(append, -1, |_| Ok(None))
     }
 
-    fn plan_for_open(&self, id: i64, events: &[NewEvent]) -> Result<Plan, Refusal> {
+    fn plan_for_open(&self, id: i64, append: &Append) -> Result<Plan, Refusal> {
         let Some(open) = self.open.get(&id) else { return Err(Refusal::UnknownSession) };
         let (first, last) = (open.first_event, open.last_event);
-        self.plan(events, open.max_seq, |seq| self.stored_body(id, first, last, seq))
+        self.plan(append, open.max_seq, |seq| self.stored_body(id, first, last, seq))
     }
 
     /// Numbers the events. `stored` finds the body under a number up to `max_seq`.
     fn plan(
         &self,
-        events: &[NewEvent],
+        append: &Append,
         mut max_seq: i64,
         stored: impl Fn(i64) -> Result<Option<String>, Refusal>,
     ) -> Result<Plan, Refusal> {
-        let of = events.len();
+        let (events, batch) = (&append.events, append.batch);
         let known = max_seq;
-        let mut plan = Plan { fresh: Vec::with_capacity(of), duplicates: 0, last_seq: 0 };
+        let mut plan = Plan { fresh: Vec::with_capacity(events.len()), duplicates: 0, last_seq: 0 };
         let mut here: HashMap<i64, &Bytes> = HashMap::new();
         let mut problems = Vec::new();
         for (at, event) in events.iter().enumerate() {
@@ -228,7 +225,7 @@ impl Core {
                         continue;
                     }
                     Some(false) => {
-                        problems.push(problem(at, of, "seq", format!("{seq} is used by another event")));
+                        problems.push(problem(at, batch, "seq", format!("{seq} is used by another event")));
                         continue;
                     }
                     None => {}
@@ -237,7 +234,7 @@ impl Core {
             if event.kind == EventType::SessionStart && (known >= 0 || !plan.fresh.is_empty()) {
                 problems.push(problem(
                     at,
-                    of,
+                    batch,
                     "mediaEventType",
                     "the session has started already: media.sessionStart comes once, first",
                 ));
@@ -288,7 +285,7 @@ impl Core {
             identity_origin,
             player_name,
             channel,
-            implementation: &self.policy.implementation,
+            implementation: append.implementation.as_deref().unwrap_or(&self.policy.implementation),
             started: [now.boot, now.boot_ms, now.wall_ms],
             first_event: self.next_event,
         };

@@ -90,6 +90,17 @@ pub struct Append {
     pub events: Vec<NewEvent>,
     /// Complete it in the same commit.
     pub complete: Option<Why>,
+    /// The caller's own `implementationDetails`, as JSON.
+    pub implementation: Option<String>,
+    /// Whether paths of problems begin with the event's position.
+    pub batch: bool,
+}
+
+impl Append {
+    /// Events for a session that stays open.
+    pub fn new(owner: u32, key: Key, events: Vec<NewEvent>) -> Append {
+        Append { owner, key, events, complete: None, implementation: None, batch: false }
+    }
 }
 
 /// What became of an append.

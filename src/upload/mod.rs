@@ -1,6 +1,130 @@
 //! Waits for work and a network, sends each completed session, settles the answer.
+//!
+//! The uploader owns attempts: it alone decides when one is made. An attempt is counted and synced before it is made,
+//! and its verdict synced after it; what was under way when the process died is sent again.
 
+pub mod book;
+mod courier;
 pub mod payload;
 pub mod retry;
 pub mod send;
 pub mod verdict;
+
+use std::time::Duration;
+
+use serde::Serialize;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::anchor;
+use crate::journal::{Outgoing, Refusal};
+use crate::upload::payload::{Facts, Implementation, PayloadError, Recorded};
+
+pub use self::courier::{Courier, Parts};
+
+/// What the uploader is doing (product section 4.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Doing {
+    /// There is nothing to send.
+    Idle,
+    /// A session is on its way.
+    Sending,
+    /// Something is to be sent, later.
+    Waiting,
+    /// Nothing is sent until something is put right.
+    Paused,
+}
+
+/// What the uploader shows of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct View {
+    /// What it is doing.
+    pub doing: Doing,
+    /// Short reason.
+    pub reason: Option<String>,
+    /// Reason for a person.
+    pub detail: Option<String>,
+    /// Boot time of the next attempt.
+    pub next_attempt_ms: Option<i64>,
+}
+
+impl View {
+    fn of(doing: Doing) -> View {
+        View { doing, reason: None, detail: None, next_attempt_ms: None }
+    }
+
+    fn because(doing: Doing, reason: &str, detail: &str) -> View {
+        View { reason: Some(reason.to_owned()), detail: Some(detail.to_owned()), ..View::of(doing) }
+    }
+}
+
+/// What the uploader can be asked.
+#[derive(Debug)]
+enum Command {
+    /// Try now whatever waits.
+    Flush(oneshot::Sender<Result<u64, Refusal>>),
+    /// Cut off what is on its way.
+    Stop(oneshot::Sender<()>),
+}
+
+/// A cheap handle to the uploader.
+#[derive(Debug, Clone)]
+pub struct Uploader {
+    commands: mpsc::Sender<Command>,
+    view: watch::Receiver<View>,
+}
+
+impl Uploader {
+    /// Tries now whatever waits, except against the endpoint's own word. Answers how many sessions wait, once the
+    /// first is on its way.
+    pub async fn flush(&self) -> Result<u64, Refusal> {
+        let (reply, answer) = oneshot::channel();
+        let gone = || Refusal::Storage("the uploader has ended".into());
+        self.commands.send(Command::Flush(reply)).await.map_err(|_| gone())?;
+        answer.await.map_err(|_| gone())?
+    }
+
+    /// Cuts off what is on its way.
+    pub async fn stop_sending(&self) {
+        let (reply, answer) = oneshot::channel();
+        if self.commands.send(Command::Stop(reply)).await.is_ok() {
+            let _ = answer.await;
+        }
+    }
+
+    /// What the uploader is doing.
+    pub fn view(&self) -> watch::Receiver<View> {
+        self.view.clone()
+    }
+}
+
+/// The request body of a session. `timestamp_ms` is `xdm.timestamp` as long as no attempt has frozen one.
+pub fn body_of(session: &Outgoing, timestamp_ms: Option<i64>) -> Result<Vec<u8>, PayloadError> {
+    let times: Vec<_> = session.events.iter().map(|event| event.times).collect();
+    let events: Vec<Recorded<'_>> = session
+        .events
+        .iter()
+        .zip(anchor::resolve(&times))
+        .map(|(event, at_ms)| Recorded { kind: event.kind, body: &event.body, at_ms })
+        .collect();
+    let implementation: serde_json::Value = serde_json::from_str(&session.implementation).unwrap_or_default();
+    let text = |member: &str| implementation.get(member).and_then(serde_json::Value::as_str).unwrap_or_default();
+    let facts = Facts {
+        identity_map: &session.identity_map,
+        player_name: session.player_name.as_deref(),
+        channel: session.channel.as_deref(),
+        implementation: Implementation {
+            name: text("name"),
+            version: text("version"),
+            environment: text("environment"),
+        },
+        timestamp_ms: match session.attempts {
+            0 => timestamp_ms,
+            _ => session.timestamp_ms,
+        },
+    };
+    payload::build(&facts, &events)
+}
+
+/// How long an upload that is on its way may take to end when the service stops.
+const DRAIN: Duration = Duration::from_secs(4);

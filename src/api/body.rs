@@ -1,0 +1,145 @@
+//! Request bodies to checked events: limits, deadlines, one parse.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::{HeaderMap, header};
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt;
+
+use super::problem::ApiError;
+use crate::event::{self, CheckedEvent, Problem};
+use crate::journal::NewEvent;
+use crate::json;
+
+/// Largest request.
+pub(super) const MAX_REQUEST: usize = 1024 * 1024;
+/// Largest event.
+pub(super) const MAX_EVENT: usize = 64 * 1024;
+/// Read and thrown away before a too large request is answered, so that its connection stays usable.
+const MAX_DRAIN: usize = 8 * 1024 * 1024;
+/// For each piece of a body.
+const PIECE_DEADLINE: Duration = Duration::from_secs(10);
+/// For a whole body.
+const BODY_DEADLINE: Duration = Duration::from_secs(60);
+
+/// Events of one request, each checked.
+#[derive(Debug)]
+pub(super) struct Events {
+    pub(super) events: Vec<NewEvent>,
+    pub(super) warnings: Vec<Problem>,
+    /// Whether paths of problems begin with the event's position.
+    pub(super) batch: bool,
+}
+
+/// Reads a whole body within the limits.
+pub(super) async fn read(body: Body) -> Result<Bytes, ApiError> {
+    tokio::time::timeout(BODY_DEADLINE, read_pieces(body)).await.unwrap_or_else(|_| Err(late()))
+}
+
+async fn read_pieces(mut body: Body) -> Result<Bytes, ApiError> {
+    let mut first: Option<Bytes> = None;
+    let mut rest = BytesMut::new();
+    let mut total = 0;
+    while let Some(frame) =
+        tokio::time::timeout(PIECE_DEADLINE, body.frame()).await.map_err(|_| late())?
+    {
+        let frame = frame.map_err(|error| {
+            ApiError::invalid_at("", format!("the body could not be read: {error}"))
+        })?;
+        let Ok(data) = frame.into_data() else { continue };
+        total += data.len();
+        if total > MAX_DRAIN {
+            break;
+        }
+        if total > MAX_REQUEST {
+            rest.clear();
+            continue;
+        }
+        match &first {
+            None => first = Some(data),
+            Some(start) => {
+                if rest.is_empty() {
+                    rest.extend_from_slice(start);
+                }
+                rest.extend_from_slice(&data);
+            }
+        }
+    }
+    if total > MAX_REQUEST {
+        return Err(ApiError::too_large(format!(
+            "The request is larger than {MAX_REQUEST} bytes. Send the events in several requests."
+        )));
+    }
+    Ok(if rest.is_empty() { first.unwrap_or_default() } else { rest.freeze() })
+}
+
+fn late() -> ApiError {
+    ApiError::new(408, "invalid", "The body did not arrive in time. Send the request again.")
+}
+
+/// Whether the body is JSON lines.
+fn is_lines(headers: &HeaderMap) -> bool {
+    let content_type =
+        headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let essence = content_type.split(';').next().unwrap_or_default().trim();
+    ["application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines"]
+        .iter()
+        .any(|lines| essence.eq_ignore_ascii_case(lines))
+}
+
+/// One event, a JSON array of them, or JSON lines.
+pub(super) fn events(headers: &HeaderMap, body: &Bytes) -> Result<Events, ApiError> {
+    let opening = body.iter().find(|byte| !byte.is_ascii_whitespace());
+    let (pieces, batch): (Vec<&[u8]>, bool) = if is_lines(headers) {
+        (json::lines(body).collect(), true)
+    } else if opening == Some(&b'[') {
+        let text = json::utf8(body).map_err(|problem| ApiError::invalid(vec![problem]))?;
+        let elements = json::elements(text).map_err(|problem| ApiError::invalid(vec![problem]))?;
+        (elements.into_iter().map(str::as_bytes).collect(), true)
+    } else {
+        (vec![&body[..]], false)
+    };
+    if pieces.is_empty() {
+        return Err(ApiError::invalid_at("", "there must be at least one event"));
+    }
+    let mut found = Events { events: Vec::with_capacity(pieces.len()), warnings: Vec::new(), batch };
+    let mut problems = Vec::new();
+    for (at, piece) in pieces.into_iter().enumerate() {
+        let prefix = if batch { format!("[{at}]") } else { String::new() };
+        if piece.len() > MAX_EVENT {
+            return Err(ApiError {
+                problems: vec![Problem { path: prefix, problem: format!("has {} bytes", piece.len()) }],
+                ..ApiError::too_large(format!("An event may have at most {MAX_EVENT} bytes."))
+            });
+        }
+        match event::check(piece) {
+            Ok(mut event) => {
+                let warnings = std::mem::take(&mut event.warnings);
+                found.warnings.extend(warnings.into_iter().map(|warning| warning.under(&prefix)));
+                found.events.push(new_event(event, body));
+            }
+            Err(wrong) => problems.extend(wrong.into_iter().map(|problem| problem.under(&prefix))),
+        }
+    }
+    if problems.is_empty() { Ok(found) } else { Err(ApiError::invalid(problems)) }
+}
+
+/// A checked event whose text lies within `whole`, without copying the text.
+fn new_event(event: CheckedEvent<'_>, whole: &Bytes) -> NewEvent {
+    let body = whole.slice_ref(event.body.as_bytes());
+    owned_event(event, body)
+}
+
+/// A checked event with its text.
+pub(super) fn owned_event(event: CheckedEvent<'_>, body: Bytes) -> NewEvent {
+    NewEvent {
+        kind: event.kind,
+        seq: event.seq,
+        said_ms: event.said_ms,
+        body,
+        title: event.title,
+        identity: event.identity,
+        lacks: (event.missing_defaults.player_name, event.missing_defaults.channel),
+    }
+}

@@ -1,0 +1,336 @@
+//! Listeners and connections: caps, deadlines, drain.
+//!
+//! A connection that is silent costs nothing and may stay; when the caps are reached the one that has been silent for
+//! longest makes room. One that has begun a request has a deadline for its head, each piece of its body, and each
+//! piece of the answer it takes.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use axum::Router;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, Sleep};
+use tower_service::Service;
+
+use super::caller::{WEB_UID, scope_of};
+use crate::journal::Scope;
+
+/// From the first byte of a request to the end of its head.
+const HEAD_DEADLINE: Duration = Duration::from_secs(10);
+/// For a client to take a piece of an answer.
+const WRITE_DEADLINE: Duration = Duration::from_secs(10);
+/// Largest head; also what a connection buffers.
+const MAX_HEAD: usize = 16 * 1024;
+/// How long requests that are under way may take to end when the service stops.
+const DRAIN: Duration = Duration::from_secs(3);
+/// Between two accepts when the process has no descriptor left.
+const NO_DESCRIPTOR: Duration = Duration::from_millis(50);
+
+/// Where connections come from.
+#[derive(Debug)]
+pub enum Listener {
+    /// The Unix socket; the kernel names the peer.
+    Unix(UnixListener),
+    /// Loopback TCP, for web players.
+    Tcp(TcpListener),
+}
+
+/// Connections at once.
+#[derive(Debug, Clone, Copy)]
+pub struct Caps {
+    /// In all.
+    pub all: usize,
+    /// Of one user.
+    pub per_user: usize,
+}
+
+/// What a connection is doing.
+#[derive(Debug)]
+struct Activity {
+    phase: AtomicU8,
+    /// A number that grows: the lower, the longer silent.
+    since: AtomicU64,
+    close: Notify,
+}
+
+const SILENT: u8 = 0;
+const HEAD: u8 = 1;
+const ANSWERING: u8 = 2;
+
+/// The connections that stand.
+#[derive(Debug, Default)]
+struct Registry {
+    standing: Mutex<HashMap<u64, (u32, Arc<Activity>)>>,
+    clock: AtomicU64,
+}
+
+impl Registry {
+    fn tick(&self) -> u64 {
+        self.clock.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Lets a connection in, making room if need be. `None`: all are busy.
+    fn enter(self: &Arc<Self>, uid: u32, caps: Caps) -> Option<Standing> {
+        let mut standing = self.standing.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_user = standing.values().filter(|(owner, _)| *owner == uid).count();
+        if of_user >= caps.per_user || standing.len() >= caps.all {
+            let only_user = of_user >= caps.per_user;
+            let victim = standing
+                .iter()
+                .filter(|(_, (owner, activity))| {
+                    (!only_user || *owner == uid) && activity.phase.load(Ordering::Relaxed) == SILENT
+                })
+                .min_by_key(|(_, (_, activity))| activity.since.load(Ordering::Relaxed))
+                .map(|(id, _)| *id)?;
+            if let Some((_, activity)) = standing.remove(&victim) {
+                activity.close.notify_one();
+            }
+        }
+        let id = self.tick();
+        let activity = Arc::new(Activity {
+            phase: AtomicU8::new(SILENT),
+            since: AtomicU64::new(id),
+            close: Notify::new(),
+        });
+        standing.insert(id, (uid, activity.clone()));
+        Some(Standing { id, registry: self.clone(), activity })
+    }
+
+    /// Closes the connection that has been silent for longest.
+    fn shed(&self) {
+        let standing = self.standing.lock().unwrap_or_else(PoisonError::into_inner);
+        let silent = standing
+            .values()
+            .filter(|(_, activity)| activity.phase.load(Ordering::Relaxed) == SILENT)
+            .min_by_key(|(_, activity)| activity.since.load(Ordering::Relaxed));
+        if let Some((_, activity)) = silent {
+            activity.close.notify_one();
+        }
+    }
+}
+
+/// A place among the standing connections; given back when dropped.
+struct Standing {
+    id: u64,
+    registry: Arc<Registry>,
+    activity: Arc<Activity>,
+}
+
+impl Drop for Standing {
+    fn drop(&mut self) {
+        self.registry.standing.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
+    }
+}
+
+/// Serves all listeners until `stop` turns true, then lets requests that are under way end.
+pub async fn serve(
+    listeners: Vec<(Listener, Router)>,
+    caps: watch::Receiver<Caps>,
+    own_uid: u32,
+    stop: watch::Receiver<bool>,
+) {
+    let registry = Arc::new(Registry::default());
+    let mut accepting = JoinSet::new();
+    for (listener, router) in listeners {
+        accepting.spawn(accept(listener, router, registry.clone(), caps.clone(), own_uid, stop.clone()));
+    }
+    while accepting.join_next().await.is_some() {}
+}
+
+async fn accept(
+    listener: Listener,
+    router: Router,
+    registry: Arc<Registry>,
+    caps: watch::Receiver<Caps>,
+    own_uid: u32,
+    mut stop: watch::Receiver<bool>,
+) {
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            _ = stop.wait_for(|stop| *stop) => break,
+            Some(_) = connections.join_next(), if !connections.is_empty() => {}
+            accepted = accept_one(&listener) => match accepted {
+                Ok((stream, uid)) => {
+                    let scope = if uid == WEB_UID { Scope { uid, admin: false } } else { scope_of(uid, own_uid) };
+                    let caps = *caps.borrow();
+                    match registry.enter(uid, caps) {
+                        Some(standing) => {
+                            connections.spawn(connection(stream, standing, router.clone(), scope, stop.clone()));
+                        }
+                        None => { connections.spawn(turn_away(stream)); }
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!("a connection could not be accepted: {error}");
+                    registry.shed();
+                    tokio::time::sleep(NO_DESCRIPTOR).await;
+                }
+            }
+        }
+    }
+    drop(listener);
+    let _ = tokio::time::timeout(DRAIN, async { while connections.join_next().await.is_some() {} }).await;
+}
+
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+async fn accept_one(listener: &Listener) -> io::Result<(Box<dyn Stream>, u32)> {
+    match listener {
+        Listener::Unix(listener) => {
+            let (stream, _) = listener.accept().await?;
+            let uid = stream.peer_cred()?.uid();
+            Ok((Box::new(stream), uid))
+        }
+        Listener::Tcp(listener) => {
+            let (stream, _) = listener.accept().await?;
+            stream.set_nodelay(true)?;
+            Ok((Box::new(stream), WEB_UID))
+        }
+    }
+}
+
+/// Every place is taken by a connection that is at work.
+async fn turn_away(mut stream: Box<dyn Stream>) {
+    let body = "{\"type\":\"about:blank\",\"title\":\"Too Many Requests\",\"status\":429,\"reason\":\"busy\",\
+                \"detail\":\"Too many connections are at work. Try again.\"}";
+    let head = format!(
+        "HTTP/1.1 429 Too Many Requests\r\ncontent-type: application/problem+json\r\nretry-after: 1\r\n\
+         connection: close\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    let answer = async {
+        stream.write_all(head.as_bytes()).await?;
+        stream.write_all(body.as_bytes()).await?;
+        stream.shutdown().await
+    };
+    let _ = tokio::time::timeout(Duration::from_secs(1), answer).await;
+}
+
+async fn connection(
+    stream: Box<dyn Stream>,
+    standing: Standing,
+    router: Router,
+    scope: Scope,
+    mut stop: watch::Receiver<bool>,
+) {
+    let activity = standing.activity.clone();
+    let registry = standing.registry.clone();
+    let io = TokioIo::new(Guarded { stream, activity: activity.clone(), read_by: None, write_by: None });
+    let serve_one = |mut request: hyper::Request<Incoming>| {
+        request.extensions_mut().insert(scope);
+        let (activity, registry, mut router) = (activity.clone(), registry.clone(), router.clone());
+        activity.phase.store(ANSWERING, Ordering::Relaxed);
+        async move {
+            let response = router.call(request.map(axum::body::Body::new)).await;
+            activity.since.store(registry.tick(), Ordering::Relaxed);
+            activity.phase.store(SILENT, Ordering::Relaxed);
+            response
+        }
+    };
+    let served = http1::Builder::new()
+        .max_buf_size(MAX_HEAD)
+        .half_close(true)
+        .serve_connection(io, hyper::service::service_fn(serve_one));
+    tokio::pin!(served);
+    let mut leaving = false;
+    loop {
+        tokio::select! {
+            // Errors are the client's: it went away or broke off.
+            _ = served.as_mut() => break,
+            () = standing.activity.close.notified(), if !leaving => {
+                leaving = true;
+                served.as_mut().graceful_shutdown();
+            }
+            _ = stop.wait_for(|stop| *stop), if !leaving => {
+                leaving = true;
+                served.as_mut().graceful_shutdown();
+            }
+        }
+    }
+}
+
+/// A stream with deadlines for a head that has begun and for an answer that is not taken.
+struct Guarded {
+    stream: Box<dyn Stream>,
+    activity: Arc<Activity>,
+    read_by: Option<Pin<Box<Sleep>>>,
+    write_by: Option<Pin<Box<Sleep>>>,
+}
+
+fn late() -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, "the client is too slow")
+}
+
+impl AsyncRead for Guarded {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        match Pin::new(&mut self.stream).poll_read(cx, buf) {
+            Poll::Ready(done) => {
+                if buf.filled().len() > before
+                    && self
+                        .activity
+                        .phase
+                        .compare_exchange(SILENT, HEAD, Ordering::Relaxed, Ordering::Relaxed)
+                        .is_ok()
+                {
+                    self.read_by = Some(Box::pin(tokio::time::sleep_until(Instant::now() + HEAD_DEADLINE)));
+                }
+                Poll::Ready(done)
+            }
+            Poll::Pending => {
+                if self.activity.phase.load(Ordering::Relaxed) != HEAD {
+                    self.read_by = None;
+                }
+                if let Some(timer) = &mut self.read_by {
+                    ready!(timer.as_mut().poll(cx));
+                    return Poll::Ready(Err(late()));
+                }
+                Poll::Pending
+            }
+        }
+    }
+}
+
+impl Guarded {
+    fn watch_write<T>(&mut self, cx: &mut Context<'_>, wrote: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if wrote.is_ready() {
+            self.write_by = None;
+            return wrote;
+        }
+        let timer = self
+            .write_by
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(Instant::now() + WRITE_DEADLINE)));
+        ready!(timer.as_mut().poll(cx));
+        Poll::Ready(Err(late()))
+    }
+}
+
+impl AsyncWrite for Guarded {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let wrote = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.watch_write(cx, wrote)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+        self.watch_write(cx, flushed)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,313 @@
+//! The native face: `/v1` (product section 4.1).
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{Extension, Path, Query, State as Shared};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+
+use super::problem::ApiError;
+use super::status::{metrics, status_of};
+use super::{Api, body};
+use crate::event::Problem;
+use crate::journal::{Append, Appended, Detail, Outgoing, Page, Refusal, Scope};
+use crate::session::{Consent, Key, State};
+
+type Reply<T> = Result<T, ApiError>;
+
+/// Sessions in a page unless the caller says how many.
+const PAGE: u32 = 50;
+/// Sessions in a page at most.
+const MAX_PAGE: u32 = 500;
+
+/// The answer to an append.
+#[derive(Serialize)]
+struct Answer<'a> {
+    session: &'a str,
+    state: State,
+    recorded: u64,
+    duplicates: u64,
+    seq: u64,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<Problem>,
+}
+
+fn checked_key(key: &str) -> Reply<Key> {
+    key.parse().map_err(|error| ApiError::invalid_at("key", format!("{error}")))
+}
+
+fn answer(key: &Key, appended: &Appended, warnings: Vec<Problem>) -> Response {
+    let status = if appended.created { StatusCode::CREATED } else { StatusCode::OK };
+    let answer = Answer {
+        session: key.as_str(),
+        state: appended.state,
+        recorded: appended.recorded,
+        duplicates: appended.duplicates,
+        seq: appended.seq,
+        warnings,
+    };
+    let mut response = (status, Json(answer)).into_response();
+    if appended.created
+        && let Ok(location) = format!("/v1/sessions/{key}").parse()
+    {
+        response.headers_mut().insert(header::LOCATION, location);
+    }
+    response
+}
+
+async fn append(api: &Api, scope: Scope, key: Key, headers: &HeaderMap, body: Body) -> Reply<Response> {
+    let bytes = body::read(body).await?;
+    let found = body::events(headers, &bytes)?;
+    let append =
+        Append { batch: found.batch, ..Append::new(scope.uid, key.clone(), found.events) };
+    let appended = api.journal.append(append).await?;
+    Ok(answer(&key, &appended, found.warnings))
+}
+
+/// `POST /v1/sessions`
+pub(super) async fn start(
+    Shared(api): Shared<Arc<Api>>,
+    Extension(scope): Extension<Scope>,
+    headers: HeaderMap,
+    body: Body,
+) -> Reply<Response> {
+    append(&api, scope, Key::random(), &headers, body).await.map_err(|error| {
+        if error.reason == "unknown_session" {
+            ApiError::invalid_at("mediaEventType", "the first event of a session must be media.sessionStart")
+        } else {
+            error
+        }
+    })
+}
+
+/// `POST /v1/sessions/{key}/events`
+pub(super) async fn events(
+    Shared(api): Shared<Arc<Api>>,
+    Extension(scope): Extension<Scope>,
+    Path(key): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Reply<Response> {
+    append(&api, scope, checked_key(&key)?, &headers, body).await
+}
+
+/// `POST /v1/sessions/{key}/complete`
+pub(super) async fn complete(
+    Shared(api): Shared<Arc<Api>>,
+    Extension(scope): Extension<Scope>,
+    Path(key): Path<String>,
+) -> Reply<Response> {
+    let key = checked_key(&key)?;
+    let (state, why) = api.journal.complete(scope, key.to_string()).await?;
+    Ok(Json(serde_json::json!({ "session": key, "state": state, "why": why })).into_response())
+}
+
+/// What a list may be asked for.
+#[derive(Deserialize)]
+pub(super) struct ListQuery {
+    state: Option<String>,
+    limit: Option<String>,
+    after: Option<String>,
+}
+
+/// `GET /v1/sessions`
+pub(super) async fn list(
+    Shared(api): Shared<Arc<Api>>,
+    Extension(scope): Extension<Scope>,
+    Query(query): Query<ListQuery>,
+) -> Reply<Json<Page>> {
+    let some = |text: Option<String>| text.filter(|text| !text.is_empty());
+    let state = match some(query.state) {
+        None => None,
+        Some(name) => Some(State::parse(&name).ok_or_else(|| {
+            ApiError::invalid_at("state", "must be open, completed, delivered or quarantined")
+        })?),
+    };
+    let limit = match some(query.limit) {
+        None => PAGE,
+        Some(text) => text
+            .parse()
+            .ok()
+            .filter(|limit| (1..=MAX_PAGE).contains(limit))
+            .ok_or_else(|| ApiError::invalid_at("limit", format!("must be a number from 1 to {MAX_PAGE}")))?,
+    };
+    Ok(Json(api.journal.list(scope, state, limit, some(query.after)).await?))
+}
+
+/// `GET /v1/sessions/{key}`
+pub(super) async fn detail(
+    Shared(api): Shared<Arc<Api>>,
+    Extension(scope): Extension<Scope>,
+    Path(key): Path<String>,
+) -> Reply<Json<Detail>> {
+    Ok(Json(api.journal.detail(scope, checked_key(&key)?.to_string()).await?))
+}
+
+/// `GET /v1/sessions/{key}/events`: as recorded, each with its `seq`.
+pub(super) async fn recorded(
+    Shared(api): Shared<Arc<Api>>,
+    Extension(scope): Extension<Scope>,
+    Path(key): Path<String>,
+) -> Reply<Response> {
+    let events = api.journal.recorded(scope, checked_key(&key)?.to_string()).await?;
+    let mut text = String::from("{\"events\":[");
+    for (at, event) in events.iter().enumerate() {
+        if at > 0 {
+            text.push(',');
+        }
+        with_seq(&event.body, event.seq, &mut text);
+    }
+    text.push_str("]}");
+    Ok(([(header::CONTENT_TYPE, "application/json")], text).into_response())
+}
+
+/// Appends the object `body`, with its number if it does not carry one.
+fn with_seq(body: &str, seq: u64, out: &mut String) {
+    let carries = crate::json::members(body).is_ok_and(|members| members.iter().any(|m| m.name == "seq"));
+    match body.strip_suffix('}') {
+        Some(open) if !carries => {
+            // Writing to a String cannot fail.
+            let _ = write!(out, "{open},\"seq\":{seq}}}");
+        }
+        _ => out.push_str(body),
+    }
+}
+
+/// `GET /v1/sessions/{key}/payload`: the exact request body.
+pub(super) async fn payload_of(
+    Shared(api): Shared<Arc<Api>>,
+    Extension(scope): Extension<Scope>,
+    Path(key): Path<String>,
+) -> Reply<Response> {
+    let outgoing = api.journal.outgoing_by_key(scope, checked_key(&key)?.to_string()).await?;
+    if outgoing.state == State::Delivered {
+        return Err(Refusal::WrongState(State::Delivered).into());
+    }
+    let body = build(&api, &outgoing)?;
+    Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response())
+}
+
+fn build(api: &Api, outgoing: &Outgoing) -> Reply<Vec<u8>> {
+    let now = api.clock.now().wall_ms;
+    crate::upload::body_of(outgoing, api.config.borrow().upload.timestamp.then_some(now)).map_err(|error| {
+        ApiError::new(
+            409,
+            "session_completed",
+            format!("The payload of this session cannot be built: {error}."),
+        )
+    })
+}
+
+/// `POST /v1/sessions/{key}/retry`
+pub(super) async fn retry(
+    Shared(api): Shared<Arc<Api>>,
+    Extension(scope): Extension<Scope>,
+    Path(key): Path<String>,
+) -> Reply<Json<Detail>> {
+    let key = checked_key(&key)?.to_string();
+    api.journal.retry(scope, key.clone()).await?;
+    Ok(Json(api.journal.detail(scope, key).await?))
+}
+
+/// `DELETE /v1/sessions/{key}`
+pub(super) async fn discard(
+    Shared(api): Shared<Arc<Api>>,
+    Extension(scope): Extension<Scope>,
+    Path(key): Path<String>,
+) -> Reply<StatusCode> {
+    api.journal.discard(scope, checked_key(&key)?.to_string()).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+fn admin_only(scope: Scope, what: &str) -> Reply<()> {
+    if scope.admin {
+        Ok(())
+    } else {
+        Err(ApiError::forbidden(format!("Only root and the service's own user may {what}.")))
+    }
+}
+
+/// `POST /v1/flush`
+pub(super) async fn flush(
+    Shared(api): Shared<Arc<Api>>,
+    Extension(scope): Extension<Scope>,
+) -> Reply<Response> {
+    admin_only(scope, "flush")?;
+    let pending = api.uploader.flush().await.map_err(ApiError::from)?;
+    Ok((StatusCode::ACCEPTED, Json(serde_json::json!({ "pending": pending }))).into_response())
+}
+
+/// `GET /v1/consent`
+pub(super) async fn consent(Shared(api): Shared<Arc<Api>>) -> Response {
+    let consent = api.journal.signals().borrow().consent;
+    Json(serde_json::json!({ "consent": consent })).into_response()
+}
+
+/// `PUT /v1/consent`
+pub(super) async fn set_consent(
+    Shared(api): Shared<Arc<Api>>,
+    Extension(scope): Extension<Scope>,
+    body: Body,
+) -> Reply<Response> {
+    admin_only(scope, "set consent")?;
+    let bytes = body::read(body).await?;
+    let value: serde_json::Value = serde_json::from_slice(&bytes)
+        .map_err(|error| ApiError::invalid_at("", format!("the body is not JSON: {error}")))?;
+    let consent = value
+        .get("consent")
+        .and_then(serde_json::Value::as_str)
+        .and_then(Consent::parse)
+        .ok_or_else(|| ApiError::invalid_at("consent", "must be \"in\", \"out\" or \"pending\""))?;
+    if consent == Consent::Out {
+        // Nothing may leave the device after this answer.
+        api.uploader.stop_sending().await;
+    }
+    api.journal.set_consent(consent).await?;
+    Ok(Json(serde_json::json!({ "consent": consent })).into_response())
+}
+
+/// `GET /v1/identity`
+pub(super) async fn identity(
+    Shared(api): Shared<Arc<Api>>,
+    Extension(scope): Extension<Scope>,
+) -> Reply<Response> {
+    admin_only(scope, "see the device's identity")?;
+    Ok(Json(serde_json::json!({ "namespace": "FPID", "id": api.journal.identity().await? })).into_response())
+}
+
+/// `POST /v1/identity/reset`
+pub(super) async fn reset_identity(
+    Shared(api): Shared<Arc<Api>>,
+    Extension(scope): Extension<Scope>,
+) -> Reply<Response> {
+    admin_only(scope, "replace the device's identity")?;
+    let id = api.journal.reset_identity().await?;
+    Ok(Json(serde_json::json!({ "namespace": "FPID", "id": id })).into_response())
+}
+
+/// `GET /v1/status`
+pub(super) async fn status(
+    Shared(api): Shared<Arc<Api>>,
+    Extension(scope): Extension<Scope>,
+) -> Reply<Response> {
+    Ok(Json(status_of(&api, scope).await?).into_response())
+}
+
+/// `GET /metrics`
+pub(super) async fn openmetrics(
+    Shared(api): Shared<Arc<Api>>,
+    Extension(scope): Extension<Scope>,
+) -> Reply<Response> {
+    let text = metrics(&status_of(&api, scope).await?);
+    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    Ok(([(header::CONTENT_TYPE, kind)], text).into_response())
+}
+
+/// `GET /v1/openapi.json`
+pub(super) async fn openapi() -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], include_str!("openapi.json")).into_response()
+}

@@ -1,0 +1,180 @@
+//! `GET /v1/status` and `/metrics`: one set of facts, two forms.
+
+use std::fmt::Write as _;
+
+use serde::Serialize;
+
+use super::Api;
+use super::problem::ApiError;
+use crate::clock::rfc3339;
+use crate::journal::Scope;
+use crate::link::Link;
+use crate::session::{Consent, Loss, State};
+use crate::upload::Doing;
+
+/// What `GET /v1/status` answers.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct Status {
+    version: &'static str,
+    pid: u32,
+    started_at: String,
+    link: Link,
+    uploader: UploaderStatus,
+    sessions: Sessions,
+    events: Events,
+    journal: JournalStatus,
+    losses: Losses,
+    possible_duplicates: u64,
+    consent: Consent,
+    clock: &'static str,
+}
+
+#[derive(Debug, Clone, Serialize)]
+struct UploaderStatus {
+    state: Doing,
+    reason: Option<String>,
+    detail: Option<String>,
+    next_attempt_at: Option<String>,
+}
+
+#[derive(Debug, Clone, Serialize)]
+struct Sessions {
+    open: u64,
+    completed: u64,
+    delivered: u64,
+    quarantined: u64,
+}
+
+#[derive(Debug, Clone, Serialize)]
+struct Events {
+    stored: u64,
+    acknowledged: u64,
+    delivered: u64,
+}
+
+#[derive(Debug, Clone, Serialize)]
+struct JournalStatus {
+    path: String,
+    bytes: u64,
+    max_bytes: u64,
+}
+
+#[derive(Debug, Clone, Serialize)]
+struct Losses {
+    evicted: u64,
+    expired: u64,
+    purged: u64,
+    discarded: u64,
+    corrupt: u64,
+}
+
+/// What the caller may see of the service's state.
+pub(super) async fn status_of(api: &Api, scope: Scope) -> Result<Status, ApiError> {
+    let totals = api.journal.status(scope).await?;
+    let view = api.uploader.view().borrow().clone();
+    let now = api.clock.now();
+    let count = |state| totals.sessions.get(&state).copied().unwrap_or(0);
+    let lost = |loss| totals.losses.get(&loss).copied().unwrap_or(0);
+    let all_lost: u64 = totals.losses.values().sum();
+    Ok(Status {
+        version: env!("CARGO_PKG_VERSION"),
+        pid: std::process::id(),
+        started_at: rfc3339(now.wall_ms - (now.boot_ms - api.started.boot_ms)),
+        link: api.link.borrow().link,
+        uploader: UploaderStatus {
+            state: view.doing,
+            reason: view.reason,
+            detail: view.detail,
+            next_attempt_at: view.next_attempt_ms.map(|at| rfc3339(now.wall_ms + (at - now.boot_ms).max(0))),
+        },
+        sessions: Sessions {
+            open: count(State::Open),
+            completed: count(State::Completed),
+            delivered: count(State::Delivered),
+            quarantined: count(State::Quarantined),
+        },
+        events: Events {
+            stored: totals.stored,
+            acknowledged: totals.stored + totals.delivered + all_lost,
+            delivered: totals.delivered,
+        },
+        journal: JournalStatus {
+            path: api.journal.path().display().to_string(),
+            bytes: totals.bytes,
+            max_bytes: api.config.borrow().journal.max_bytes,
+        },
+        losses: Losses {
+            evicted: lost(Loss::Evicted),
+            expired: lost(Loss::Expired),
+            purged: lost(Loss::Purged),
+            discarded: lost(Loss::Discarded),
+            corrupt: lost(Loss::Corrupt),
+        },
+        possible_duplicates: totals.possible_duplicates,
+        consent: totals.consent.unwrap_or(Consent::In),
+        clock: crate::clock::trust(&now),
+    })
+}
+
+/// The same facts as OpenMetrics text.
+pub(super) fn metrics(status: &Status) -> String {
+    let mut text = String::new();
+    let mut family = |name: &str, kind: &str, help: &str, samples: &[(&str, u64)]| {
+        let suffix = if kind == "counter" { "_total" } else { "" };
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "# TYPE afterplay_{name} {kind}\n# HELP afterplay_{name} {help}");
+        for (labels, value) in samples {
+            let _ = writeln!(text, "afterplay_{name}{suffix}{labels} {value}");
+        }
+    };
+    let sessions = &status.sessions;
+    family("sessions", "gauge", "Sessions in the journal, by state.", &[
+        ("{state=\"open\"}", sessions.open),
+        ("{state=\"completed\"}", sessions.completed),
+        ("{state=\"delivered\"}", sessions.delivered),
+        ("{state=\"quarantined\"}", sessions.quarantined),
+    ]);
+    family("events_stored", "gauge", "Events in the journal.", &[("", status.events.stored)]);
+    family("events_acknowledged", "counter", "Events ever acknowledged.", &[("", status.events.acknowledged)]);
+    family("events_delivered", "counter", "Events ever delivered.", &[("", status.events.delivered)]);
+    let losses = &status.losses;
+    family("events_lost", "counter", "Acknowledged events that were lost, by name.", &[
+        ("{name=\"evicted\"}", losses.evicted),
+        ("{name=\"expired\"}", losses.expired),
+        ("{name=\"purged\"}", losses.purged),
+        ("{name=\"discarded\"}", losses.discarded),
+        ("{name=\"corrupt\"}", losses.corrupt),
+    ]);
+    family("possible_duplicates", "counter", "Sessions that may have arrived twice.", &[(
+        "",
+        status.possible_duplicates,
+    )]);
+    family("journal_bytes", "gauge", "Bytes the journal takes on disk.", &[("", status.journal.bytes)]);
+    family("journal_max_bytes", "gauge", "Bytes the journal may take.", &[("", status.journal.max_bytes)]);
+    let state_set = |name: &str, now: &str, all: &[&str]| -> Vec<(String, u64)> {
+        all.iter().map(|state| (format!("{{afterplay_{name}=\"{state}\"}}"), u64::from(*state == now))).collect()
+    };
+    for (name, help, now, all) in [
+        ("link", "The way to the endpoint.", json_name(&status.link), &["offline", "captive", "online", "unknown"][..]),
+        ("uploader", "What the uploader is doing.", json_name(&status.uploader.state), &["idle", "sending", "waiting", "paused"]),
+        ("consent", "Whether the person agreed.", json_name(&status.consent), &["in", "out", "pending"]),
+        ("clock", "Whether the clock is trusted.", status.clock.to_owned(), &["trusted", "untrusted"]),
+    ] {
+        let samples = state_set(name, &now, all);
+        let samples: Vec<(&str, u64)> = samples.iter().map(|(labels, value)| (labels.as_str(), *value)).collect();
+        family(name, "stateset", help, &samples);
+    }
+    let _ = writeln!(
+        text,
+        "# TYPE afterplay_build info\nafterplay_build_info{{version=\"{}\"}} 1\n# EOF",
+        status.version
+    );
+    text
+}
+
+fn json_name(value: &impl Serialize) -> String {
+    serde_json::to_value(value)
+        .ok()
+        .and_then(|value| value.as_str().map(str::to_owned))
+        .unwrap_or_default()
+}
