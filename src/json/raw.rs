@@ -1,0 +1,103 @@
+//! Cutting a text into raw parts that keep every byte, and closing the gaps between them.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::de::{DeserializeSeed, Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+use super::{Name, Problem, not_json, trim};
+
+/// A member of an object, its text untouched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member<'a> {
+    /// The name, its escapes resolved.
+    pub name: Cow<'a, str>,
+    /// The name as it is written, with its quotes.
+    pub raw_name: &'a str,
+    /// The value as it is written.
+    pub value: &'a str,
+}
+
+/// Cuts an object into its members, one level deep.
+pub fn members(object: &str) -> Result<Vec<Member<'_>>, Problem> {
+    struct Cut;
+    impl<'de> Visitor<'de> for Cut {
+        type Value = Vec<Member<'de>>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an object")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+            let mut members = Vec::new();
+            while let Some((name, value)) = map.next_entry::<&RawValue, &RawValue>()? {
+                let raw_name = name.get();
+                members.push(Member {
+                    name: string(raw_name).map_err(serde::de::Error::custom)?,
+                    raw_name,
+                    value: value.get(),
+                });
+            }
+            Ok(members)
+        }
+    }
+
+    expect_opening(object, '{', "an object")?;
+    let mut source = serde_json::Deserializer::from_str(object);
+    let members = source.deserialize_map(Cut).map_err(not_json)?;
+    source.end().map_err(not_json)?;
+    Ok(members)
+}
+
+/// Cuts an array into its elements, byte for byte.
+pub fn elements(array: &str) -> Result<Vec<&str>, Problem> {
+    expect_opening(array, '[', "an array")?;
+    let elements: Vec<&RawValue> = serde_json::from_str(array).map_err(not_json)?;
+    Ok(elements.into_iter().map(RawValue::get).collect())
+}
+
+/// Cuts JSON lines into the lines that are not blank.
+pub fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    text.split(|&b| b == b'\n').filter(|line| line.iter().any(|b| !matches!(b, b' ' | b'\t' | b'\r')))
+}
+
+/// The value of a raw string, quotes included.
+pub fn string(raw: &str) -> Result<Cow<'_, str>, Problem> {
+    Name.deserialize(&mut serde_json::Deserializer::from_str(raw)).map_err(not_json)
+}
+
+/// serde's own words for a wrong type would repeat the value.
+fn expect_opening(text: &str, opening: char, what: &str) -> Result<(), Problem> {
+    if trim(text).starts_with(opening) { Ok(()) } else { Err(Problem::whole(format!("must be {what}"))) }
+}
+
+/// The text without insignificant white space; every other byte stays.
+pub fn compact(raw: &str) -> String {
+    let mut out = String::with_capacity(raw.len());
+    compact_into(raw, &mut out);
+    out
+}
+
+/// As [`compact`], appended to a text.
+pub fn compact_into(raw: &str, out: &mut String) {
+    let (mut in_string, mut escaped, mut from) = (false, false, 0);
+    for (at, byte) in raw.bytes().enumerate() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            b' ' | b'\t' | b'\n' | b'\r' if !in_string => {
+                out.push_str(&raw[from..at]);
+                from = at + 1;
+            }
+            _ => {}
+        }
+    }
+    out.push_str(&raw[from..]);
+}
+
+/// Appends a text as a JSON string.
+pub fn quote_into(text: &str, out: &mut String) {
+    out.push_str(&serde_json::Value::from(text).to_string());
+}
