@@ -1,1 +1,330 @@
-//! Not yet written.
+//! Wiring: open, spawn, wait, drain in order.
+
+use std::fs;
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio::net::{TcpListener, UnixListener, UnixStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::api::{self, Api, Caps, Listener};
+use crate::clock::Clock;
+use crate::config::{Config, Reload, reloadable_change};
+use crate::journal::{Journal, OpenError, Policy, Refusal, Writer};
+use crate::link::{Monitor, Target};
+use crate::session::Limits;
+use crate::upload::{Courier, Parts, View};
+
+/// Why the service could not start or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum ServiceError {
+    /// The journal could not be opened.
+    #[error(transparent)]
+    Journal(#[from] OpenError),
+    /// The journal failed while the service was running.
+    #[error("the journal failed: {0}")]
+    Refused(#[from] Refusal),
+    /// Somebody listens on the socket.
+    #[error(
+        "the socket {path} is taken by {holder}: stop that service first, or set api.socket to another path"
+    )]
+    SocketTaken {
+        /// The socket.
+        path: PathBuf,
+        /// Who listens there.
+        holder: String,
+    },
+    /// Something that is no socket is in the socket's place.
+    #[error("{path} is not a socket: remove it, or set api.socket to another path")]
+    NotASocket {
+        /// What is in the way.
+        path: PathBuf,
+    },
+    /// The operating system refused.
+    #[error("{doing} {what}: {source}")]
+    Io {
+        /// What was being done.
+        doing: &'static str,
+        /// To what.
+        what: String,
+        /// The cause.
+        source: io::Error,
+    },
+    /// A part ended although nobody asked it to.
+    #[error("the {0} ended unexpectedly")]
+    Ended(&'static str),
+}
+
+fn io_error(doing: &'static str, what: impl ToString) -> impl FnOnce(io::Error) -> ServiceError {
+    move |source| ServiceError::Io { doing, what: what.to_string(), source }
+}
+
+/// A running service.
+#[derive(Debug)]
+pub struct Service {
+    journal: Journal,
+    writer: Writer,
+    link: Monitor,
+    stop: watch::Sender<bool>,
+    config: watch::Sender<Arc<Config>>,
+    caps: watch::Sender<Caps>,
+    view: watch::Receiver<View>,
+    parts: JoinSet<(&'static str, Result<(), ServiceError>)>,
+    /// Removed at the end, when we made it.
+    bound: Option<PathBuf>,
+    web: Option<SocketAddr>,
+}
+
+impl Service {
+    /// Opens the journal, binds the sockets (unless systemd `passed` one), and spawns the parts.
+    pub async fn start(
+        config: Config,
+        clock: Clock,
+        passed: Option<std::os::unix::net::UnixListener>,
+    ) -> Result<Service, ServiceError> {
+        let (journal, writer) = Journal::open(&config.journal.path, policy(&config), clock.clone())?;
+        let link = Monitor::start(Target::of(&config.endpoint)).map_err(io_error("watching", "the network"))?;
+        let (stop, stopped) = watch::channel(false);
+        let (caps, caps_now) = watch::channel(caps_of(&config));
+        let (config, config_now) = watch::channel(Arc::new(config));
+        let started = clock.now();
+
+        let (courier, uploader) = Courier::new(Parts {
+            journal: journal.clone(),
+            clock: clock.clone(),
+            link: link.clone(),
+            config: config_now.clone(),
+        })
+        .await?;
+        let view = uploader.view();
+        let api = Arc::new(Api {
+            journal: journal.clone(),
+            uploader,
+            link: link.watch(),
+            config: config_now,
+            clock: clock.clone(),
+            started,
+        });
+
+        let now = config.borrow().clone();
+        let (unix, bound) = match passed {
+            Some(listener) => (from_systemd(listener)?, None),
+            None => (bind(&now.api.socket).await?, Some(now.api.socket.clone())),
+        };
+        let mut listeners = vec![(Listener::Unix(unix), api::router(api.clone()))];
+        let mut web = None;
+        if let Some(address) = now.api.listen {
+            let listener =
+                TcpListener::bind(address).await.map_err(io_error("listening on", address))?;
+            let address = listener.local_addr().map_err(io_error("listening on", address))?;
+            let token = token(&now.token_file())?;
+            listeners.push((Listener::Tcp(listener), api::web_router(api.clone(), address, token)));
+            web = Some(address);
+        }
+        drop(api);
+
+        let mut parts = JoinSet::new();
+        let own_uid = rustix::process::geteuid().as_raw();
+        let serving = api::serve(listeners, caps_now, own_uid, stopped.clone());
+        parts.spawn(async move {
+            serving.await;
+            ("local API", Ok(()))
+        });
+        let uploading = courier.run(stopped.clone());
+        parts.spawn(async move { ("uploader", uploading.await.map_err(ServiceError::from)) });
+        let keeping = keep_deadlines(journal.clone(), clock, link.clock_steps(), stopped);
+        parts.spawn(async move {
+            keeping.await;
+            ("session timer", Ok(()))
+        });
+        Ok(Service { journal, writer, link, stop, config, caps, view, parts, bound, web })
+    }
+
+    /// The journal, for the watchdog's question whether it still answers.
+    pub fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
+    /// What the uploader is doing.
+    pub fn view(&self) -> watch::Receiver<View> {
+        self.view.clone()
+    }
+
+    /// Where web players find the service.
+    pub fn web_address(&self) -> Option<SocketAddr> {
+        self.web
+    }
+
+    /// Takes over what can be taken over of a new configuration.
+    pub async fn reload(&self, new: &Config) -> Result<Reload, ServiceError> {
+        let old = self.config.borrow().clone();
+        let reload = reloadable_change(&old, new);
+        self.journal.set_policy(policy(&reload.config)).await?;
+        self.link.set_target(Target::of(&reload.config.endpoint));
+        self.caps.send_replace(caps_of(&reload.config));
+        self.config.send_replace(Arc::new(reload.config.clone()));
+        Ok(reload)
+    }
+
+    /// Waits for a part to end, which none does unless it fails.
+    pub async fn failed(&mut self) -> ServiceError {
+        match self.parts.join_next().await {
+            Some(Ok((_, Err(error)))) => error,
+            Some(Ok((name, Ok(())))) => ServiceError::Ended(name),
+            Some(Err(_)) | None => ServiceError::Ended("service"),
+        }
+    }
+
+    /// Stops accepting, finishes requests, settles the upload, commits, checkpoints, joins.
+    pub async fn stop(mut self) -> Result<(), ServiceError> {
+        self.stop.send_replace(true);
+        let mut outcome = Ok(());
+        while let Some(ended) = self.parts.join_next().await {
+            if let Ok((_, Err(error))) = ended {
+                outcome = Err(error);
+            }
+        }
+        self.link.stop();
+        if let Some(socket) = &self.bound {
+            // Gone already is as good.
+            let _ = fs::remove_file(socket);
+        }
+        drop(self.journal);
+        let writer = self.writer;
+        if tokio::task::spawn_blocking(move || writer.join()).await.is_err() {
+            tracing::error!("the journal's thread could not be joined");
+        }
+        outcome
+    }
+}
+
+fn caps_of(config: &Config) -> Caps {
+    Caps { all: config.api.max_connections, per_user: config.api.max_connections_per_user }
+}
+
+fn ms(duration: std::time::Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// What configuration lays down for the journal.
+fn policy(config: &Config) -> Policy {
+    let implementation = serde_json::json!({
+        "name": config.implementation.name,
+        "version": config.implementation.version,
+        "environment": config.implementation.environment.as_str(),
+    });
+    Policy {
+        limits: Limits {
+            idle_ms: ms(config.session.idle_timeout),
+            age_ms: ms(config.session.max_age),
+            grace_ms: ms(config.session.close_grace),
+        },
+        identity: config.identity.id.clone().map(|id| (config.identity.namespace.clone(), id)),
+        player_name: config.defaults.player_name.clone(),
+        channel: config.defaults.channel.clone(),
+        implementation: implementation.to_string(),
+        max_bytes: i64::try_from(config.journal.max_bytes).unwrap_or(i64::MAX),
+        max_open_per_user: config.journal.max_open_sessions_per_user,
+        keep_receipts_ms: ms(config.journal.keep_receipts),
+        keep_quarantined_ms: ms(config.journal.keep_quarantined),
+        initial_consent: config.consent.initial,
+    }
+}
+
+/// Completes open sessions when their time has come. With none open there is no timer.
+async fn keep_deadlines(
+    journal: Journal,
+    clock: Clock,
+    mut steps: watch::Receiver<u64>,
+    mut stop: watch::Receiver<bool>,
+) {
+    let mut signals = journal.signals();
+    loop {
+        let deadline = signals.borrow_and_update().deadline;
+        let due = async {
+            match deadline {
+                Some(at) => clock.sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = due => {
+                if let Err(refusal) = journal.complete_due().await {
+                    tracing::warn!("sessions whose time has come stay open for now: {refusal}");
+                    clock.sleep_until(clock.now().boot_ms + 1000).await;
+                }
+            }
+            changed = signals.changed() => if changed.is_err() { break },
+            // After a resume the timer is late: look again.
+            _ = steps.changed() => {}
+            _ = stop.wait_for(|stop| *stop) => break,
+        }
+    }
+}
+
+fn from_systemd(listener: std::os::unix::net::UnixListener) -> Result<UnixListener, ServiceError> {
+    listener
+        .set_nonblocking(true)
+        .and_then(|()| UnixListener::from_std(listener))
+        .map_err(io_error("taking over", "the socket passed by systemd"))
+}
+
+/// Binds the socket, taking over one whose service is dead.
+async fn bind(path: &Path) -> Result<UnixListener, ServiceError> {
+    use std::os::unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt};
+    if let Some(dir) = path.parent().filter(|dir| !dir.as_os_str().is_empty()) {
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o750)
+            .create(dir)
+            .map_err(io_error("making the socket's folder", dir.display()))?;
+    }
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(io_error("looking at", path.display())(error)),
+        Ok(found) if !found.file_type().is_socket() => {
+            return Err(ServiceError::NotASocket { path: path.to_owned() });
+        }
+        Ok(_) => match UnixStream::connect(path).await {
+            Ok(stream) => {
+                let pid = stream.peer_cred().ok().and_then(|peer| peer.pid());
+                let holder = pid.map_or_else(|| "another process".into(), |pid| format!("process {pid}"));
+                return Err(ServiceError::SocketTaken { path: path.to_owned(), holder });
+            }
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                fs::remove_file(path).map_err(io_error("removing the dead socket", path.display()))?;
+            }
+            Err(error) => return Err(io_error("connecting to", path.display())(error)),
+        },
+    }
+    let listener = UnixListener::bind(path).map_err(io_error("listening on", path.display()))?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o660))
+        .map_err(io_error("setting the mode of", path.display()))?;
+    Ok(listener)
+}
+
+/// The bearer token for callers on loopback TCP that have no origin; made once.
+fn token(path: &Path) -> Result<String, ServiceError> {
+    use std::io::Write;
+    use std::os::unix::fs::OpenOptionsExt;
+    match fs::read_to_string(path) {
+        Ok(token) if !token.trim().is_empty() => return Ok(token.trim().to_owned()),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(io_error("reading", path.display())(error));
+        }
+        _ => {}
+    }
+    let token = format!("{}{}", uuid::Uuid::new_v4().simple(), uuid::Uuid::new_v4().simple());
+    fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o640)
+        .open(path)
+        .and_then(|mut file| writeln!(file, "{token}"))
+        .map_err(io_error("writing", path.display()))?;
+    Ok(token)
+}
