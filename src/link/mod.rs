@@ -1,4 +1,24 @@
 //! What is believed about the way to the endpoint.
+//!
+//! The kernel rings (a netlink message), the burst is waited out, and two cheap questions are asked: is there a route,
+//! and is there a carrier? Only a path that differs is published. Whether the endpoint answers on it is for the
+//! uploader to find out and to [report](Monitor::report): nothing is ever sent from here. With nothing happening,
+//! nothing runs.
+
+mod belief;
+#[cfg(target_os = "linux")]
+mod clock_step;
+mod monitor;
+#[cfg(target_os = "linux")]
+mod netlink;
+#[cfg(not(target_os = "linux"))]
+mod other;
+mod path;
+#[cfg(target_os = "linux")]
+mod worker;
+
+pub use monitor::Monitor;
+pub use path::Target;
 
 /// The way to the endpoint, as far as it is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
