@@ -1,1 +1,0 @@
-//! Raw text to checked values; where files live.
