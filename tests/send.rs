@@ -1,4 +1,5 @@
 //! One POST to a real server that misbehaves: what comes out of `Sender::post` in each kind of trouble.
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 
 use std::path::Path;
 use std::process::Command;
