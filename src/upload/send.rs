@@ -1,6 +1,40 @@
 //! One POST to an outcome; the only file that knows `reqwest`.
+//!
+//! An attempt never panics and never judges: it says what came back, or which kind of trouble kept an answer away and
+//! whether the body may have arrived all the same.
+#![allow(clippy::disallowed_methods, reason = "this is the one file that speaks to the endpoint")]
 
+use std::error::Error;
+use std::fmt;
+use std::io;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, Once, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
+
+use hyper::body::{Body as HttpBody, Bytes, Frame, SizeHint};
+use reqwest::header::{self, HeaderMap, HeaderName};
+use reqwest::{Client, ClientBuilder, Response, Url};
+use rustls::CertificateError;
+use tokio::time::{Instant, timeout_at};
+
+/// As much of an answer's body as is read. Adobe's answers have a few hundred bytes.
+pub const ANSWER_LIMIT: usize = 64 * 1024;
+
+/// The slowest uplink that is given the time it needs: some 64 kbit/s, a bad mobile or a shared rural line. On a
+/// slower one a full body would time out again and again, so the whole deadline grows with the body at this rate.
+const SLOWEST_UPLINK_BYTES_PER_SECOND: u64 = 8 * 1024;
+
+/// Shorter than the idle time of common balancers, so that a connection is not reused just as the other side drops it.
+const POOL_IDLE: Duration = Duration::from_secs(30);
+
+/// As much of one header of an answer as is kept.
+const HEADER_LIMIT: usize = 1024;
+
+/// The body goes to the connection in pieces of this size, so that "all taken" lags little behind what was written.
+const PIECE: usize = 1024;
 
 /// How one attempt ended, before anybody judges it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,11 +58,13 @@ pub struct Answer {
     pub retry_after: Option<String>,
     /// `Date`, as given.
     pub date: Option<String>,
+    /// `Location`, as given; never followed.
+    pub location: Option<String>,
     /// `x-request-id`, as given.
     pub request_id: Option<String>,
     /// The first 64 KiB of the body.
     pub body: Vec<u8>,
-    /// Whether more followed than was read.
+    /// Whether more followed, or should have, than was read.
     pub truncated: bool,
 }
 
@@ -60,6 +96,8 @@ pub enum FailureKind {
     Timeout,
     /// The connection broke after it stood.
     Reset,
+    /// What came back is not HTTP, or its headers have no end.
+    Protocol,
 }
 
 /// Deadlines of one attempt.
@@ -69,4 +107,393 @@ pub struct Deadlines {
     pub connect: Duration,
     /// From start to the whole answer, besides the time the body takes.
     pub total: Duration,
+}
+
+impl Default for Deadlines {
+    /// Long ones (contract section 11.1): an answer given up on may be a delivery that is repeated.
+    fn default() -> Self {
+        Self { connect: Duration::from_secs(10), total: Duration::from_secs(60) }
+    }
+}
+
+impl Deadlines {
+    /// The time a body of this size gets from start to the whole answer.
+    pub fn whole(&self, body_bytes: usize) -> Duration {
+        let body_bytes = u64::try_from(body_bytes).unwrap_or(u64::MAX);
+        let uplink = Duration::from_millis(body_bytes.saturating_mul(1000) / SLOWEST_UPLINK_BYTES_PER_SECOND);
+        self.total.saturating_add(uplink)
+    }
+}
+
+/// Sends request bodies to the endpoint. Nothing is opened, read or resolved before the first [`post`](Self::post).
+#[derive(Debug)]
+pub struct Sender {
+    target: Result<Url, String>,
+    deadlines: Deadlines,
+    client: Mutex<Option<Client>>,
+}
+
+impl Sender {
+    /// A sender to this endpoint and datastream (contract section 1). Wrong values are reported by the first attempt.
+    pub fn new(endpoint: &str, datastream_id: &str, deadlines: Deadlines) -> Self {
+        Self { target: target(endpoint, datastream_id), deadlines, client: Mutex::new(None) }
+    }
+
+    /// Forgets all connections: after a change of the path they lead nowhere, and waiting on them costs a whole
+    /// deadline. The roots of trust are read anew with the next attempt.
+    pub fn drop_pool(&self) {
+        *self.client.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// Posts one body, once.
+    pub async fn post(&self, body: Vec<u8>) -> Outcome {
+        let whole = self.deadlines.whole(body.len());
+        let deadline = Instant::now() + whole;
+        let (body, sent) = TrackedBody::new(body.into());
+
+        let response = match timeout_at(deadline, self.request(body)).await {
+            Ok(Ok(response)) => response,
+            Ok(Err(trouble)) => return trouble.failed(sent.in_full()),
+            Err(_) => return Trouble::timeout(whole).failed(sent.in_full()),
+        };
+        read_answer(response, deadline, whole).await
+    }
+
+    async fn request(&self, body: TrackedBody) -> Result<Response, Trouble> {
+        let target = self.target.clone().map_err(Trouble::setup)?;
+        let request = self
+            .client()
+            .await?
+            .post(target)
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(reqwest::Body::wrap(body));
+        request.send().await.map_err(|error| Trouble::from_error(&error))
+    }
+
+    async fn client(&self) -> Result<Client, Trouble> {
+        if let Some(client) = &*self.client.lock().unwrap_or_else(PoisonError::into_inner) {
+            return Ok(client.clone());
+        }
+        let connect = self.deadlines.connect;
+        // Reading a bundle of roots takes tens of milliseconds on a small box.
+        let client = tokio::task::spawn_blocking(move || build_client(connect))
+            .await
+            .map_err(|error| Trouble::setup(error.to_string()))??;
+        *self.client.lock().unwrap_or_else(PoisonError::into_inner) = Some(client.clone());
+        Ok(client)
+    }
+}
+
+/// The URL to post to, with the datastream as `configId`.
+fn target(endpoint: &str, datastream_id: &str) -> Result<Url, String> {
+    let mut url =
+        Url::parse(endpoint).map_err(|error| format!("endpoint {endpoint:?} is not a URL: {error}"))?;
+    match url.scheme() {
+        "https" => {}
+        "http" if is_loopback(&url) => {}
+        "http" => return Err(format!("endpoint {endpoint:?} is not https; plain http is for loopback only")),
+        other => return Err(format!("endpoint {endpoint:?} has the scheme {other:?}; https is needed")),
+    }
+    if datastream_id.is_empty() {
+        return Err("datastream_id is not set".to_owned());
+    }
+    let mut query =
+        url.query().filter(|query| !query.is_empty()).map_or(String::new(), |query| format!("{query}&"));
+    query.push_str("configId=");
+    for byte in datastream_id.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                query.push(char::from(byte))
+            }
+            _ => query.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    url.set_query(Some(&query));
+    url.set_fragment(None);
+    Ok(url)
+}
+
+fn is_loopback(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default();
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || address.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+fn build_client(connect: Duration) -> Result<Client, Trouble> {
+    static PROVIDER: Once = Once::new();
+    // An error means that somebody installed one before, which serves as well.
+    PROVIDER.call_once(|| drop(rustls::crypto::ring::default_provider().install_default()));
+
+    client_builder(connect).build().or_else(|error| {
+        tracing::info!(cause = %innermost(&error), "no usable root certificates on this machine; using the bundled ones");
+        let roots: Result<Vec<_>, _> = webpki_root_certs::TLS_SERVER_ROOT_CERTS
+            .iter()
+            .map(|root| reqwest::Certificate::from_der(root))
+            .collect();
+        roots
+            .and_then(|roots| client_builder(connect).tls_certs_only(roots).build())
+            .map_err(|error| Trouble::setup(innermost(&error)))
+    })
+}
+
+fn client_builder(connect: Duration) -> ClientBuilder {
+    // Decompression and cookies are not compiled in. A proxy from the environment could only be somebody else's idea
+    // of where this traffic goes.
+    Client::builder()
+        .user_agent(concat!("afterplay/", env!("CARGO_PKG_VERSION")))
+        .http1_only()
+        .redirect(reqwest::redirect::Policy::none())
+        .retry(reqwest::retry::never())
+        .referer(false)
+        .no_proxy()
+        .connect_timeout(connect)
+        .pool_idle_timeout(POOL_IDLE)
+}
+
+/// Reads an answer up to the limit and then lets go of the connection. A refusal whose body breaks off is still a
+/// refusal; of a success the body is what counts, so without all of it nothing is known.
+async fn read_answer(mut response: Response, deadline: Instant, whole: Duration) -> Outcome {
+    let mut answer = head(&response);
+    loop {
+        let trouble = match timeout_at(deadline, response.chunk()).await {
+            Ok(Ok(None)) => return Outcome::Answer(answer),
+            Ok(Ok(Some(piece))) => {
+                let room = ANSWER_LIMIT - answer.body.len();
+                answer.body.extend_from_slice(&piece[..piece.len().min(room)]);
+                if piece.len() <= room {
+                    continue;
+                }
+                answer.truncated = true;
+                return Outcome::Answer(answer);
+            }
+            Ok(Err(error)) => Trouble::from_error(&error),
+            Err(_) => Trouble::timeout(whole),
+        };
+        if (200..300).contains(&answer.status) {
+            let detail = format!("the answer with status {} broke off: {}", answer.status, trouble.detail);
+            return Trouble { detail, ..trouble }.failed(true);
+        }
+        answer.truncated = true;
+        return Outcome::Answer(answer);
+    }
+}
+
+fn head(response: &Response) -> Answer {
+    let headers = response.headers();
+    Answer {
+        status: response.status().as_u16(),
+        content_type: text(headers, &header::CONTENT_TYPE),
+        content_encoding: text(headers, &header::CONTENT_ENCODING),
+        retry_after: text(headers, &header::RETRY_AFTER),
+        date: text(headers, &header::DATE),
+        location: text(headers, &header::LOCATION),
+        request_id: text(headers, &HeaderName::from_static("x-request-id")),
+        body: Vec::new(),
+        truncated: false,
+    }
+}
+
+fn text(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
+    let value = headers.get(name)?.as_bytes();
+    Some(String::from_utf8_lossy(&value[..value.len().min(HEADER_LIMIT)]).into_owned())
+}
+
+/// What kept an answer away.
+struct Trouble {
+    kind: FailureKind,
+    detail: String,
+}
+
+impl Trouble {
+    fn setup(detail: String) -> Self {
+        Self { kind: FailureKind::Setup, detail }
+    }
+
+    fn timeout(after: Duration) -> Self {
+        Self { kind: FailureKind::Timeout, detail: format!("no complete answer within {after:.1?}") }
+    }
+
+    fn from_error(error: &reqwest::Error) -> Self {
+        Self { kind: classify(error), detail: innermost(error) }
+    }
+
+    fn failed(self, maybe_delivered: bool) -> Outcome {
+        Outcome::Failed(Failure { kind: self.kind, maybe_delivered, detail: self.detail })
+    }
+}
+
+/// The kind of trouble, by the most telling cause: what TLS says first, then how far the attempt came.
+fn classify(error: &reqwest::Error) -> FailureKind {
+    use CertificateError::{Expired, ExpiredContext, NotValidYet, NotValidYetContext};
+
+    let mut not_http = false;
+    for cause in causes(error) {
+        if let Some(tls) = cause.downcast_ref::<rustls::Error>() {
+            return match tls {
+                rustls::Error::InvalidCertificate(
+                    Expired | ExpiredContext { .. } | NotValidYet | NotValidYetContext { .. },
+                ) => FailureKind::CertificateTime,
+                _ => FailureKind::Tls,
+            };
+        }
+        not_http |= cause.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse);
+    }
+    if error.is_builder() {
+        FailureKind::Setup
+    } else if error.is_dns() {
+        FailureKind::Dns
+    } else if error.is_timeout() {
+        FailureKind::Timeout
+    } else if error.is_connect() {
+        FailureKind::Connect
+    } else if not_http {
+        FailureKind::Protocol
+    } else {
+        FailureKind::Reset
+    }
+}
+
+/// An error and what caused it, from the outside in. `io::Error` hides the error it carries from `source`.
+fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |cause| cause_of(*cause)).take(32)
+}
+
+fn cause_of<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'static)> {
+    match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+        Some(carried) => Some(carried),
+        None => error.source(),
+    }
+}
+
+fn innermost(error: &(dyn Error + 'static)) -> String {
+    causes(error).last().map_or_else(|| error.to_string(), ToString::to_string)
+}
+
+/// A request body that notes when its last piece went to the connection. Before that the other side cannot have all
+/// of it; after that nobody here can tell.
+struct TrackedBody {
+    left: Bytes,
+    sent: Sent,
+}
+
+/// Whether a body went to the connection in full.
+#[derive(Clone, Default)]
+struct Sent(Arc<AtomicBool>);
+
+impl Sent {
+    fn in_full(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+impl TrackedBody {
+    fn new(body: Bytes) -> (Self, Sent) {
+        let sent = Sent::default();
+        (Self { left: body, sent: sent.clone() }, sent)
+    }
+}
+
+impl fmt::Debug for TrackedBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TrackedBody").field("left", &self.left.len()).finish_non_exhaustive()
+    }
+}
+
+impl HttpBody for TrackedBody {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        if self.left.is_empty() {
+            return Poll::Ready(None);
+        }
+        let piece = PIECE.min(self.left.len());
+        let piece = self.left.split_to(piece);
+        if self.left.is_empty() {
+            self.sent.0.store(true, Ordering::Release);
+        }
+        Poll::Ready(Some(Ok(Frame::data(piece))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.left.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.left.len() as u64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_datastream_id_is_appended_percent_encoded() {
+        let cases = [
+            ("https://h.example/ee/va/v1/downloaded", "a-1_2.3~4", "/ee/va/v1/downloaded?configId=a-1_2.3~4"),
+            ("https://h.example/x", "a b&c=d/ü%", "/x?configId=a%20b%26c%3Dd%2F%C3%BC%25"),
+            ("https://h.example/x?tenant=7#top", "id:dev", "/x?tenant=7&configId=id%3Adev"),
+            ("https://h.example/x?", "id", "/x?configId=id"),
+        ];
+        for (endpoint, id, expected) in cases {
+            let url = target(endpoint, id).unwrap();
+            assert_eq!(url.as_str(), format!("https://h.example{expected}"));
+        }
+    }
+
+    #[test]
+    fn endpoints_that_must_not_be_used_are_refused() {
+        for good in [
+            "http://127.0.0.1:1/x",
+            "http://127.9.9.9/",
+            "http://[::1]:1/x",
+            "http://localhost/x",
+            "https://h/",
+        ] {
+            assert!(target(good, "id").is_ok(), "{good}");
+        }
+        let bad = [
+            "",
+            "no url",
+            "http://h.example/x",
+            "http://127.0.0.1.h.example/",
+            "http://10.0.0.1/",
+            "ftp://127.0.0.1/",
+        ];
+        for bad in bad {
+            assert!(target(bad, "id").is_err(), "{bad}");
+        }
+        assert!(target("https://h.example/x", "").is_err());
+    }
+
+    /// A name service that knows nobody; a real one might be asked over the network.
+    struct NoNames;
+
+    impl reqwest::dns::Resolve for NoNames {
+        fn resolve(&self, _: reqwest::dns::Name) -> reqwest::dns::Resolving {
+            Box::pin(async { Err(io::Error::other("Name or service not known").into()) })
+        }
+    }
+
+    #[tokio::test]
+    async fn a_name_that_cannot_be_resolved_is_told_from_a_connection_that_fails() {
+        build_client(Duration::from_secs(1)).ok().unwrap();
+        let client = client_builder(Duration::from_secs(1)).dns_resolver(Arc::new(NoNames)).build().unwrap();
+        for url in ["http://h.example/", "https://h.example/"] {
+            let error = client.post(url).send().await.unwrap_err();
+            assert_eq!(classify(&error), FailureKind::Dns);
+            assert_eq!(innermost(&error), "Name or service not known");
+        }
+    }
+
+    #[test]
+    fn the_whole_deadline_grows_with_the_body() {
+        let deadlines = Deadlines::default();
+        assert_eq!(deadlines.whole(0), Duration::from_secs(60));
+        assert_eq!(deadlines.whole(64 * 1024), Duration::from_secs(68));
+    }
 }
