@@ -15,4 +15,5 @@ pub mod link;
 pub mod sandbox;
 pub mod service;
 pub mod session;
+pub mod stop;
 pub mod upload;

@@ -16,6 +16,7 @@ use crate::config::{Config, Reload, reloadable_change};
 use crate::journal::{Journal, OpenError, Policy, Refusal, Writer};
 use crate::link::{Monitor, Target};
 use crate::session::Limits;
+use crate::stop::Stop;
 use crate::upload::{Courier, Parts, View};
 
 /// Why the service could not start or go on.
@@ -86,8 +87,9 @@ impl Service {
         passed: Option<std::os::unix::net::UnixListener>,
     ) -> Result<Service, ServiceError> {
         let (journal, writer) = Journal::open(&config.journal.path, policy(&config), clock.clone())?;
-        let link = Monitor::start(Target::of(&config.endpoint)).map_err(io_error("watching", "the network"))?;
-        let (stop, stopped) = watch::channel(false);
+        let link = Monitor::start(Target::of_host(config.endpoint.host()))
+            .map_err(io_error("watching", "the network"))?;
+        let (stop, stopped) = Stop::new();
         let (caps, caps_now) = watch::channel(caps_of(&config));
         let (config, config_now) = watch::channel(Arc::new(config));
         let started = clock.now();
@@ -117,8 +119,7 @@ impl Service {
         let mut listeners = vec![(Listener::Unix(unix), api::router(api.clone()))];
         let mut web = None;
         if let Some(address) = now.api.listen {
-            let listener =
-                TcpListener::bind(address).await.map_err(io_error("listening on", address))?;
+            let listener = TcpListener::bind(address).await.map_err(io_error("listening on", address))?;
             let address = listener.local_addr().map_err(io_error("listening on", address))?;
             let token = token(&now.token_file())?;
             listeners.push((Listener::Tcp(listener), api::web_router(api.clone(), address, token)));
@@ -163,7 +164,9 @@ impl Service {
         let old = self.config.borrow().clone();
         let reload = reloadable_change(&old, new);
         self.journal.set_policy(policy(&reload.config)).await?;
-        self.link.set_target(Target::of(&reload.config.endpoint));
+        if old.endpoint != reload.config.endpoint {
+            self.link.set_target(Target::of_host(reload.config.endpoint.host()));
+        }
         self.caps.send_replace(caps_of(&reload.config));
         self.config.send_replace(Arc::new(reload.config.clone()));
         Ok(reload)
@@ -235,12 +238,7 @@ fn policy(config: &Config) -> Policy {
 }
 
 /// Completes open sessions when their time has come. With none open there is no timer.
-async fn keep_deadlines(
-    journal: Journal,
-    clock: Clock,
-    mut steps: watch::Receiver<u64>,
-    mut stop: watch::Receiver<bool>,
-) {
+async fn keep_deadlines(journal: Journal, clock: Clock, mut steps: watch::Receiver<u64>, mut stop: Stop) {
     let mut signals = journal.signals();
     loop {
         let deadline = signals.borrow_and_update().deadline;
@@ -260,7 +258,7 @@ async fn keep_deadlines(
             changed = signals.changed() => if changed.is_err() { break },
             // After a resume the timer is late: look again.
             _ = steps.changed() => {}
-            _ = stop.wait_for(|stop| *stop) => break,
+            () = stop.requested() => break,
         }
     }
 }

@@ -41,12 +41,9 @@ async fn read_pieces(mut body: Body) -> Result<Bytes, ApiError> {
     let mut first: Option<Bytes> = None;
     let mut rest = BytesMut::new();
     let mut total = 0;
-    while let Some(frame) =
-        tokio::time::timeout(PIECE_DEADLINE, body.frame()).await.map_err(|_| late())?
-    {
-        let frame = frame.map_err(|error| {
-            ApiError::invalid_at("", format!("the body could not be read: {error}"))
-        })?;
+    while let Some(frame) = tokio::time::timeout(PIECE_DEADLINE, body.frame()).await.map_err(|_| late())? {
+        let frame = frame
+            .map_err(|error| ApiError::invalid_at("", format!("the body could not be read: {error}")))?;
         let Ok(data) = frame.into_data() else { continue };
         total += data.len();
         if total > MAX_DRAIN {

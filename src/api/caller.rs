@@ -91,7 +91,7 @@ pub(super) async fn guard(
     next: Next,
 ) -> Response {
     let origins: Vec<String> =
-        api.config.borrow().api.origins.iter().map(ToString::to_string).collect();
+        api.config.borrow().api.origins.iter().map(|origin| origin.as_str().to_owned()).collect();
     let origin = match decide(request.headers(), &gate, &origins) {
         Verdict::WrongHost => {
             return ApiError::new(
@@ -164,10 +164,8 @@ mod tests {
         for (pairs, expected) in cases {
             let mut headers = HeaderMap::new();
             for (name, value) in pairs {
-                headers.append(
-                    header::HeaderName::from_bytes(name.as_bytes()).unwrap(),
-                    value.parse().unwrap(),
-                );
+                headers
+                    .append(header::HeaderName::from_bytes(name.as_bytes()).unwrap(), value.parse().unwrap());
             }
             let verdict = decide(&headers, &gate, &origins);
             assert!(expected(&verdict), "{pairs:?}: {verdict:?}");

@@ -26,6 +26,7 @@ use tower_service::Service;
 
 use super::caller::{WEB_UID, scope_of};
 use crate::journal::Scope;
+use crate::stop::Stop;
 
 /// From the first byte of a request to the end of its head.
 const HEAD_DEADLINE: Duration = Duration::from_secs(10);
@@ -139,7 +140,7 @@ pub async fn serve(
     listeners: Vec<(Listener, Router)>,
     caps: watch::Receiver<Caps>,
     own_uid: u32,
-    stop: watch::Receiver<bool>,
+    stop: Stop,
 ) {
     let registry = Arc::new(Registry::default());
     let mut accepting = JoinSet::new();
@@ -155,12 +156,13 @@ async fn accept(
     registry: Arc<Registry>,
     caps: watch::Receiver<Caps>,
     own_uid: u32,
-    mut stop: watch::Receiver<bool>,
+    stop: Stop,
 ) {
     let mut connections = JoinSet::new();
+    let mut stopping = stop.clone();
     loop {
         tokio::select! {
-            _ = stop.wait_for(|stop| *stop) => break,
+            () = stopping.requested() => break,
             Some(_) = connections.join_next(), if !connections.is_empty() => {}
             accepted = accept_one(&listener) => match accepted {
                 Ok((stream, uid)) => {
@@ -225,7 +227,7 @@ async fn connection(
     standing: Standing,
     router: Router,
     scope: Scope,
-    mut stop: watch::Receiver<bool>,
+    mut stop: Stop,
 ) {
     let activity = standing.activity.clone();
     let registry = standing.registry.clone();
@@ -255,7 +257,7 @@ async fn connection(
                 leaving = true;
                 served.as_mut().graceful_shutdown();
             }
-            _ = stop.wait_for(|stop| *stop), if !leaving => {
+            () = stop.requested(), if !leaving => {
                 leaving = true;
                 served.as_mut().graceful_shutdown();
             }
@@ -276,7 +278,11 @@ fn late() -> io::Error {
 }
 
 impl AsyncRead for Guarded {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         match Pin::new(&mut self.stream).poll_read(cx, buf) {
             Poll::Ready(done) => {

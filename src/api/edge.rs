@@ -15,9 +15,9 @@ use bytes::Bytes;
 use serde_json::json;
 use uuid::Uuid;
 
+use super::Api;
 use super::body::{self, MAX_EVENT, owned_event};
 use super::problem::{ApiError, respond};
-use super::Api;
 use crate::event::{self, EventType, Problem};
 use crate::journal::{Append, NewEvent, Refusal, Scope};
 use crate::json;
@@ -71,7 +71,7 @@ impl IntoResponse for AdobeError {
             "detail": error.detail,
             "reason": error.reason,
             "why": error.why,
-            "report": { "requestId": Uuid::new_v4(), "details": details },
+            "report": { "requestId": Uuid::new_v4().to_string(), "details": details },
         });
         respond(&body, status, error.retry_after)
     }
@@ -106,12 +106,10 @@ fn envelopes(text: &str) -> Result<Vec<Envelope<'_>>, ApiError> {
         problems: vec![problem.clone()],
         ..ApiError::new(400, "not_json", format!("The body is not a JSON object: {}.", problem.problem))
     })?;
-    let events = body
-        .iter()
-        .find(|member| member.name == "events")
-        .ok_or_else(|| invalid("events", "is required"))?;
-    let events = json::elements(events.value)
-        .map_err(|problem| ApiError::invalid(vec![problem.under("events")]))?;
+    let events =
+        body.iter().find(|member| member.name == "events").ok_or_else(|| invalid("events", "is required"))?;
+    let events =
+        json::elements(events.value).map_err(|problem| ApiError::invalid(vec![problem.under("events")]))?;
     if events.is_empty() {
         return Err(invalid("events", "must hold at least one event"));
     }
@@ -185,8 +183,9 @@ fn native_event(
     if text.len() > MAX_EVENT {
         return Err(ApiError::too_large(format!("An event may have at most {MAX_EVENT} bytes.")));
     }
-    let checked = event::check(text.as_bytes())
-        .map_err(|problems| ApiError::invalid(problems.into_iter().map(|p| in_envelope(p, &path)).collect()))?;
+    let checked = event::check(text.as_bytes()).map_err(|problems| {
+        ApiError::invalid(problems.into_iter().map(|p| in_envelope(p, &path)).collect())
+    })?;
     let collection = members(collection, &path)?;
     let session = ["sessionID", "sessionId"]
         .into_iter()
@@ -220,7 +219,7 @@ fn started(keys: &[Key]) -> Response {
             })
         })
         .collect();
-    Json(json!({ "requestId": Uuid::new_v4(), "handle": handle })).into_response()
+    Json(json!({ "requestId": Uuid::new_v4().to_string(), "handle": handle })).into_response()
 }
 
 async fn start_sessions(api: &Api, scope: Scope, envelopes: &[Envelope<'_>]) -> Reply {
@@ -257,8 +256,8 @@ async fn add_events(api: &Api, scope: Scope, envelopes: &[Envelope<'_>], kind: E
 fn implementation_of(envelope: &Envelope<'_>) -> Option<String> {
     let details: serde_json::Value = serde_json::from_str(envelope.get("implementationDetails")?).ok()?;
     let text = |member: &str| details.get(member).and_then(serde_json::Value::as_str);
-    let environment = text("environment")
-        .filter(|environment| ["browser", "app", "server", "iot"].contains(environment));
+    let environment =
+        text("environment").filter(|environment| ["browser", "app", "server", "iot"].contains(environment));
     Some(
         json!({
             "name": text("name")?,
@@ -276,7 +275,8 @@ async fn import(api: &Api, scope: Scope, bytes: &Bytes, envelopes: &[Envelope<'_
     let mut problems = Vec::new();
     for (at, envelope) in envelopes.iter().enumerate() {
         let path = format!("events[{at}].xdm");
-        if !matches!(envelope.get("eventType").map(json::string), Some(Ok(kind)) if kind == "media.downloaded") {
+        if !matches!(envelope.get("eventType").map(json::string), Some(Ok(kind)) if kind == "media.downloaded")
+        {
             problems.push(Problem {
                 path: format!("{path}.eventType"),
                 problem: "must be media.downloaded".into(),
@@ -315,7 +315,11 @@ async fn import(api: &Api, scope: Scope, bytes: &Bytes, envelopes: &[Envelope<'_
     Ok(started(&keys))
 }
 
-fn downloaded_events(envelope: &Envelope<'_>, path: &str, whole: &Bytes) -> Result<Vec<NewEvent>, Vec<Problem>> {
+fn downloaded_events(
+    envelope: &Envelope<'_>,
+    path: &str,
+    whole: &Bytes,
+) -> Result<Vec<NewEvent>, Vec<Problem>> {
     let path = format!("{path}.mediaDownloadedEvents");
     let at_list = |problem: &str| vec![Problem { path: path.clone(), problem: problem.to_owned() }];
     let list = envelope.get("mediaDownloadedEvents").ok_or_else(|| at_list("is required"))?;
@@ -360,9 +364,9 @@ async fn call(
         return import(api, scope, &bytes, &envelopes).await;
     }
     match EventType::parse(&format!("media.{action}")) {
-        Some(EventType::SessionStart) => start_sessions(api, scope, &envelopes).await,
-        Some(kind) => add_events(api, scope, &envelopes, kind).await,
-        None => Err(ApiError::new(404, "not_found", format!("There is no media call {action:?}.")).into()),
+        Ok(EventType::SessionStart) => start_sessions(api, scope, &envelopes).await,
+        Ok(kind) => add_events(api, scope, &envelopes, kind).await,
+        Err(_) => Err(ApiError::new(404, "not_found", format!("There is no media call {action:?}.")).into()),
     }
 }
 
@@ -401,9 +405,7 @@ pub(super) async fn interact(
     check_call(&api, &headers, &parameters)?;
     let bytes = body::read(body).await?;
     let envelopes = envelopes(utf8(&bytes)?)?;
-    let start = |envelope: &Envelope<'_>| {
-        matches!(envelope.get("eventType").map(json::string), Some(Ok(kind)) if kind == EventType::SessionStart.as_str())
-    };
+    let start = |envelope: &Envelope<'_>| matches!(envelope.get("eventType").map(json::string), Some(Ok(kind)) if kind == EventType::SessionStart.as_str());
     if !envelopes.iter().all(start) {
         return Err(ApiError::new(
             501,

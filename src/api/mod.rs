@@ -77,11 +77,19 @@ pub fn web_router(api: Arc<Api>, address: SocketAddr, token: String) -> Router {
 }
 
 async fn nowhere() -> Response {
-    ApiError::new(404, "not_found", "There is nothing at this path. GET /v1/openapi.json lists what there is.")
-        .into_response()
+    ApiError::new(
+        404,
+        "not_found",
+        "There is nothing at this path. GET /v1/openapi.json lists what there is.",
+    )
+    .into_response()
 }
 
 async fn wrong_method() -> Response {
-    ApiError::new(405, "not_allowed", "This path has no such method. GET /v1/openapi.json lists what there is.")
-        .into_response()
+    ApiError::new(
+        405,
+        "not_allowed",
+        "This path has no such method. GET /v1/openapi.json lists what there is.",
+    )
+    .into_response()
 }

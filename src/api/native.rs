@@ -62,8 +62,7 @@ fn answer(key: &Key, appended: &Appended, warnings: Vec<Problem>) -> Response {
 async fn append(api: &Api, scope: Scope, key: Key, headers: &HeaderMap, body: Body) -> Reply<Response> {
     let bytes = body::read(body).await?;
     let found = body::events(headers, &bytes)?;
-    let append =
-        Append { batch: found.batch, ..Append::new(scope.uid, key.clone(), found.events) };
+    let append = Append { batch: found.batch, ..Append::new(scope.uid, key.clone(), found.events) };
     let appended = api.journal.append(append).await?;
     Ok(answer(&key, &appended, found.warnings))
 }
@@ -129,11 +128,11 @@ pub(super) async fn list(
     };
     let limit = match some(query.limit) {
         None => PAGE,
-        Some(text) => text
-            .parse()
-            .ok()
-            .filter(|limit| (1..=MAX_PAGE).contains(limit))
-            .ok_or_else(|| ApiError::invalid_at("limit", format!("must be a number from 1 to {MAX_PAGE}")))?,
+        Some(text) => {
+            text.parse().ok().filter(|limit| (1..=MAX_PAGE).contains(limit)).ok_or_else(|| {
+                ApiError::invalid_at("limit", format!("must be a number from 1 to {MAX_PAGE}"))
+            })?
+        }
     };
     Ok(Json(api.journal.list(scope, state, limit, some(query.after)).await?))
 }

@@ -15,33 +15,34 @@ const RETRY_BUSY_S: u32 = 1;
 
 /// One refused request.
 #[derive(Debug, Clone, Serialize)]
-pub struct ApiError {
+pub(super) struct ApiError {
     /// Always `about:blank`: `reason` is what to switch on.
     #[serde(rename = "type")]
-    pub kind: &'static str,
+    pub(super) kind: &'static str,
     /// What the status says.
-    pub title: &'static str,
+    pub(super) title: &'static str,
     /// HTTP status.
-    pub status: u16,
+    pub(super) status: u16,
     /// What happened, where, what to do.
-    pub detail: String,
+    pub(super) detail: String,
     /// A fixed word to switch on.
-    pub reason: &'static str,
+    pub(super) reason: &'static str,
     /// Every bad field.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub problems: Vec<Problem>,
+    pub(super) problems: Vec<Problem>,
     /// Why a session takes no more events.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub why: Option<&'static str>,
+    pub(super) why: Option<&'static str>,
     /// Sent as `Retry-After`.
     #[serde(skip)]
-    pub retry_after: Option<u32>,
+    pub(super) retry_after: Option<u32>,
 }
 
 impl ApiError {
     /// An error of this status and reason.
-    pub fn new(status: u16, reason: &'static str, detail: impl Into<String>) -> ApiError {
-        let title = StatusCode::from_u16(status).ok().and_then(|code| code.canonical_reason()).unwrap_or("Error");
+    pub(super) fn new(status: u16, reason: &'static str, detail: impl Into<String>) -> ApiError {
+        let title =
+            StatusCode::from_u16(status).ok().and_then(|code| code.canonical_reason()).unwrap_or("Error");
         ApiError {
             kind: "about:blank",
             title,
@@ -55,7 +56,7 @@ impl ApiError {
     }
 
     /// 400 with every bad field.
-    pub fn invalid(problems: Vec<Problem>) -> ApiError {
+    pub(super) fn invalid(problems: Vec<Problem>) -> ApiError {
         let detail = match problems.as_slice() {
             [only] if only.path.is_empty() => format!("The request is not valid: {}.", only.problem),
             [only] => format!("The request is not valid: {} {}.", only.path, only.problem),
@@ -65,22 +66,22 @@ impl ApiError {
     }
 
     /// 400 for one field.
-    pub fn invalid_at(path: &str, problem: impl Into<String>) -> ApiError {
+    pub(super) fn invalid_at(path: &str, problem: impl Into<String>) -> ApiError {
         ApiError::invalid(vec![Problem { path: path.to_owned(), problem: problem.into() }])
     }
 
     /// 403.
-    pub fn forbidden(detail: impl Into<String>) -> ApiError {
+    pub(super) fn forbidden(detail: impl Into<String>) -> ApiError {
         ApiError::new(403, "forbidden", detail)
     }
 
     /// 413.
-    pub fn too_large(detail: impl Into<String>) -> ApiError {
+    pub(super) fn too_large(detail: impl Into<String>) -> ApiError {
         ApiError::new(413, "too_large", detail)
     }
 
     /// 429.
-    pub fn busy(detail: impl Into<String>) -> ApiError {
+    pub(super) fn busy(detail: impl Into<String>) -> ApiError {
         ApiError { retry_after: Some(RETRY_BUSY_S), ..ApiError::new(429, "busy", detail) }
     }
 
@@ -155,11 +156,15 @@ impl From<Refusal> for ApiError {
             )),
             Refusal::Full(detail) => ApiError::storage(
                 "journal_full",
-                format!("The journal is full: {detail}. Nothing of this request was recorded; send it again later."),
+                format!(
+                    "The journal is full: {detail}. Nothing of this request was recorded; send it again later."
+                ),
             ),
             Refusal::Storage(detail) | Refusal::Damaged(detail) => ApiError::storage(
                 "storage",
-                format!("The journal failed: {detail}. Nothing of this request was recorded; send it again later."),
+                format!(
+                    "The journal failed: {detail}. Nothing of this request was recorded; send it again later."
+                ),
             ),
         }
     }
@@ -175,8 +180,7 @@ impl IntoResponse for ApiError {
 pub(super) fn respond(body: &impl Serialize, status: u16, retry_after: Option<u32>) -> Response {
     let text = serde_json::to_vec(body).unwrap_or_default();
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let mut response =
-        (status, [(header::CONTENT_TYPE, "application/problem+json")], text).into_response();
+    let mut response = (status, [(header::CONTENT_TYPE, "application/problem+json")], text).into_response();
     if let Some(seconds) = retry_after {
         response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
     }

@@ -128,40 +128,70 @@ pub(super) fn metrics(status: &Status) -> String {
         }
     };
     let sessions = &status.sessions;
-    family("sessions", "gauge", "Sessions in the journal, by state.", &[
-        ("{state=\"open\"}", sessions.open),
-        ("{state=\"completed\"}", sessions.completed),
-        ("{state=\"delivered\"}", sessions.delivered),
-        ("{state=\"quarantined\"}", sessions.quarantined),
-    ]);
+    family(
+        "sessions",
+        "gauge",
+        "Sessions in the journal, by state.",
+        &[
+            ("{state=\"open\"}", sessions.open),
+            ("{state=\"completed\"}", sessions.completed),
+            ("{state=\"delivered\"}", sessions.delivered),
+            ("{state=\"quarantined\"}", sessions.quarantined),
+        ],
+    );
     family("events_stored", "gauge", "Events in the journal.", &[("", status.events.stored)]);
-    family("events_acknowledged", "counter", "Events ever acknowledged.", &[("", status.events.acknowledged)]);
+    family(
+        "events_acknowledged",
+        "counter",
+        "Events ever acknowledged.",
+        &[("", status.events.acknowledged)],
+    );
     family("events_delivered", "counter", "Events ever delivered.", &[("", status.events.delivered)]);
     let losses = &status.losses;
-    family("events_lost", "counter", "Acknowledged events that were lost, by name.", &[
-        ("{name=\"evicted\"}", losses.evicted),
-        ("{name=\"expired\"}", losses.expired),
-        ("{name=\"purged\"}", losses.purged),
-        ("{name=\"discarded\"}", losses.discarded),
-        ("{name=\"corrupt\"}", losses.corrupt),
-    ]);
-    family("possible_duplicates", "counter", "Sessions that may have arrived twice.", &[(
-        "",
-        status.possible_duplicates,
-    )]);
+    family(
+        "events_lost",
+        "counter",
+        "Acknowledged events that were lost, by name.",
+        &[
+            ("{name=\"evicted\"}", losses.evicted),
+            ("{name=\"expired\"}", losses.expired),
+            ("{name=\"purged\"}", losses.purged),
+            ("{name=\"discarded\"}", losses.discarded),
+            ("{name=\"corrupt\"}", losses.corrupt),
+        ],
+    );
+    family(
+        "possible_duplicates",
+        "counter",
+        "Sessions that may have arrived twice.",
+        &[("", status.possible_duplicates)],
+    );
     family("journal_bytes", "gauge", "Bytes the journal takes on disk.", &[("", status.journal.bytes)]);
     family("journal_max_bytes", "gauge", "Bytes the journal may take.", &[("", status.journal.max_bytes)]);
     let state_set = |name: &str, now: &str, all: &[&str]| -> Vec<(String, u64)> {
-        all.iter().map(|state| (format!("{{afterplay_{name}=\"{state}\"}}"), u64::from(*state == now))).collect()
+        all.iter()
+            .map(|state| (format!("{{afterplay_{name}=\"{state}\"}}"), u64::from(*state == now)))
+            .collect()
     };
     for (name, help, now, all) in [
-        ("link", "The way to the endpoint.", json_name(&status.link), &["offline", "captive", "online", "unknown"][..]),
-        ("uploader", "What the uploader is doing.", json_name(&status.uploader.state), &["idle", "sending", "waiting", "paused"]),
+        (
+            "link",
+            "The way to the endpoint.",
+            json_name(&status.link),
+            &["offline", "captive", "online", "unknown"][..],
+        ),
+        (
+            "uploader",
+            "What the uploader is doing.",
+            json_name(&status.uploader.state),
+            &["idle", "sending", "waiting", "paused"],
+        ),
         ("consent", "Whether the person agreed.", json_name(&status.consent), &["in", "out", "pending"]),
         ("clock", "Whether the clock is trusted.", status.clock.to_owned(), &["trusted", "untrusted"]),
     ] {
         let samples = state_set(name, &now, all);
-        let samples: Vec<(&str, u64)> = samples.iter().map(|(labels, value)| (labels.as_str(), *value)).collect();
+        let samples: Vec<(&str, u64)> =
+            samples.iter().map(|(labels, value)| (labels.as_str(), *value)).collect();
         family(name, "stateset", help, &samples);
     }
     let _ = writeln!(
@@ -173,8 +203,5 @@ pub(super) fn metrics(status: &Status) -> String {
 }
 
 fn json_name(value: &impl Serialize) -> String {
-    serde_json::to_value(value)
-        .ok()
-        .and_then(|value| value.as_str().map(str::to_owned))
-        .unwrap_or_default()
+    serde_json::to_value(value).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
 }

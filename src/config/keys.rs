@@ -250,7 +250,7 @@ pub static KEYS: &[Key] = &[
     key!([defaults] channel = "", live, text(value::parse_optional, "a text in quotes"),
         "channel of sessions that bring none"),
 
-    key!([consent] initial = "in", restart, text(value::Consent::parse, "\"in\", \"out\" or \"pending\""),
+    key!([consent] initial = "in", restart, text(value::parse_consent, "\"in\", \"out\" or \"pending\""),
         "Consent of a new journal: in, out or pending; later `afterplay consent` decides"),
 ];
 

@@ -19,9 +19,11 @@ use std::time::Duration;
 pub use keys::{KEYS, Key};
 pub use paths::{Places, SYSTEM_SOCKET, Scope, Surroundings, UserFolders, socket_exists};
 pub use problem::{ConfigError, ConfigProblem};
-pub use value::{Consent, Endpoint, Environment, Thin, WebOrigin, duration_text, parse_duration};
+pub use value::{Endpoint, Environment, Thin, WebOrigin, duration_text, parse_duration};
 
 use layers::Layers;
+
+use crate::session::Consent;
 
 /// Everything that can be set, checked. What each key means is in [`KEYS`].
 #[derive(Debug, Clone, PartialEq, Eq)]

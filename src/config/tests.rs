@@ -252,9 +252,9 @@ fn words_for_choices() {
     let error = Environment::parse("device").unwrap_err();
     assert_eq!(error, r#""device" is not known: write one of "browser", "app", "server", "iot""#);
     for word in ["in", "out", "pending"] {
-        assert_eq!(Consent::parse(word).map(Consent::as_str), Ok(word));
+        assert_eq!(value::parse_consent(word).map(Consent::as_str), Ok(word));
     }
-    assert!(Consent::parse("In").is_err());
+    assert!(value::parse_consent("In").is_err());
 }
 
 #[test]

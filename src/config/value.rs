@@ -5,6 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::session::Consent;
+
 /// How a duration is written, for error texts.
 pub(super) const DURATION_FORM: &str = r#"a duration such as "200ms", "5s", "10m", "24h" or "7d""#;
 
@@ -284,16 +286,10 @@ choice! {
     }
 }
 
-choice! {
-    /// Whether events may be recorded and uploaded (contract section 14).
-    Consent {
-        /// Record and upload.
-        In = "in",
-        /// Refuse and erase.
-        Out = "out",
-        /// Record, do not upload yet.
-        Pending = "pending",
-    }
+/// The word for a consent.
+pub(super) fn parse_consent(text: &str) -> Result<Consent, String> {
+    Consent::parse(text)
+        .ok_or_else(|| format!("{text:?} is not known: write one of \"in\", \"out\", \"pending\""))
 }
 
 /// A datastream id, or none.

@@ -194,7 +194,7 @@ impl Core {
             session.times.last_event_ms = row.get(4)?;
             if matches!(
                 EventType::parse(row.get_ref(3)?.as_str()?),
-                Some(EventType::SessionComplete | EventType::SessionEnd)
+                Ok(EventType::SessionComplete | EventType::SessionEnd)
             ) {
                 session.times.closed_ms = Some(session.times.last_event_ms);
             }

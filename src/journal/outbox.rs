@@ -319,7 +319,7 @@ impl Core {
             };
             let checksum = row.get(7)?;
             let kind = EventType::parse(event.kind);
-            let (true, Some(kind)) = (event_sum(&event) == checksum && event.n == run.events, kind) else {
+            let (true, Ok(kind)) = (event_sum(&event) == checksum && event.n == run.events, kind) else {
                 return Err(damaged(&format!("event {}", run.events)));
             };
             run.add(checksum, 0);

@@ -115,7 +115,8 @@ impl Book {
             self.shut(kind, judgement, wait, now);
             // Of those that wait for the same network the oldest goes first again, but not for ever.
             let failed = session.unreached + 1;
-            let own = if failed >= PATIENCE { ms(wait).saturating_add(ms(delays.backoff(failed))) } else { 0 };
+            let own =
+                if failed >= PATIENCE { ms(wait).saturating_add(ms(delays.backoff(failed))) } else { 0 };
             return only(Action::Wait { ms: own, network: true, counts: false });
         }
         self.failures = 0;
@@ -150,13 +151,7 @@ impl Book {
         }
     }
 
-    fn refuse(
-        &mut self,
-        id: i64,
-        judgement: &Judgement,
-        delays: &impl Delays,
-        now: Moment,
-    ) -> Consequence {
+    fn refuse(&mut self, id: i64, judgement: &Judgement, delays: &impl Delays, now: Moment) -> Consequence {
         if self.refusals.reason != judgement.reason {
             self.refusals = Refusals { reason: judgement.reason.clone(), sessions: Vec::new() };
         }

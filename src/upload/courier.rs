@@ -17,6 +17,7 @@ use crate::config::Config;
 use crate::journal::{Action, Journal, Next, Outgoing, Refusal, Settlement, Signals};
 use crate::link::{Link, LinkState, Monitor};
 use crate::session::Consent;
+use crate::stop::Stop;
 
 /// Between the starts of two attempts on links that come and go.
 const FLAP_MS: i64 = 1000;
@@ -65,12 +66,11 @@ pub struct Courier {
 
 impl Delays for Config {
     fn backoff(&self, attempt: u32) -> Duration {
-        Backoff::new(self.retry.initial, self.retry.max).delay(attempt)
+        schedule(self.retry.initial, self.retry.max).random_delay(attempt)
     }
 
     fn pause(&self, probe: u32) -> Duration {
-        let doubled = 2_u32.saturating_pow(probe.saturating_sub(1));
-        self.retry.pause_initial.saturating_mul(doubled).min(self.retry.pause_max)
+        schedule(self.retry.pause_initial, self.retry.pause_max).ceiling(probe)
     }
 }
 
@@ -85,13 +85,15 @@ impl Courier {
         book.open(&[GateKind::Pause]);
         let link = parts.link.watch();
         let state = *link.borrow();
+        let sender = Arc::new(sender_for(&parts.config.borrow()));
+        let boot = parts.journal.now().await?.boot;
         let courier = Courier {
             commands: queue,
             view,
             signals: parts.journal.signals(),
-            sender: Arc::new(sender_for(&parts.config.borrow())),
+            sender,
             book,
-            boot: parts.journal.now().await?.boot,
+            boot,
             trips: HashMap::new(),
             sends: JoinSet::new(),
             path: state.path,
@@ -116,8 +118,9 @@ impl Courier {
     }
 
     /// Runs until `stop` turns true; then what is on its way gets a moment to end.
-    pub async fn run(mut self, mut stop: watch::Receiver<bool>) -> Result<(), Refusal> {
+    pub async fn run(mut self, mut stop: Stop) -> Result<(), Refusal> {
         let mut steps = self.parts.link.clock_steps();
+        let mut stopping = stop.clone();
         loop {
             let wake = self.step().await?;
             let clock = self.parts.clock.clone();
@@ -137,7 +140,7 @@ impl Courier {
                 _ = steps.changed() => {}
                 changed = self.parts.config.changed() => if changed.is_ok() { self.reload().await? },
                 Some(command) = self.commands.recv() => self.obey(command).await?,
-                _ = stop.wait_for(|stop| *stop) => break,
+                () = stopping.requested() => break,
             }
         }
         self.drain(&mut stop).await
@@ -181,7 +184,8 @@ impl Courier {
                 next => {
                     let link = self.link.borrow().link;
                     if link == Link::Offline && !self.forced {
-                        let detail = "the device has no way to the endpoint; a network change wakes the upload";
+                        let detail =
+                            "the device has no way to the endpoint; a network change wakes the upload";
                         return Ok((View::because(Doing::Waiting, "offline", detail), None));
                     }
                     if let Some(held) = self.held() {
@@ -215,10 +219,8 @@ impl Courier {
             if left > 0 {
                 let doing = if gate.kind == GateKind::Pause { Doing::Paused } else { Doing::Waiting };
                 let at = now.boot_ms.saturating_add(left);
-                let view = View {
-                    next_attempt_ms: Some(at),
-                    ..View::because(doing, &gate.reason, &gate.detail)
-                };
+                let view =
+                    View { next_attempt_ms: Some(at), ..View::because(doing, &gate.reason, &gate.detail) };
                 return Some((view, Some(at)));
             }
         }
@@ -259,12 +261,7 @@ impl Courier {
     }
 
     /// Judges how a trip ended and writes down what follows.
-    async fn settle(
-        &mut self,
-        id: i64,
-        outcome: &Outcome,
-        stop: &mut watch::Receiver<bool>,
-    ) -> Result<(), Refusal> {
+    async fn settle(&mut self, id: i64, outcome: &Outcome, stop: &mut Stop) -> Result<(), Refusal> {
         let Some(trip) = self.trips.remove(&id) else { return Ok(()) };
         let now = self.now();
         let context = Context {
@@ -303,14 +300,14 @@ impl Courier {
 
     /// Writes a settlement down. A disk that refuses does not make an answer undone, so this goes on until it succeeds
     /// or the service is told to stop.
-    async fn write(&self, settlement: Settlement, stop: &mut watch::Receiver<bool>) {
+    async fn write(&self, settlement: Settlement, stop: &mut Stop) {
         while let Err(refusal) = self.parts.journal.settle(settlement.clone()).await {
             tracing::warn!("a verdict could not be written down yet: {refusal}");
-            let again = self.parts.clock.now().boot_ms
-                + i64::try_from(SETTLE_AGAIN.as_millis()).unwrap_or(i64::MAX);
+            let again =
+                self.parts.clock.now().boot_ms + i64::try_from(SETTLE_AGAIN.as_millis()).unwrap_or(i64::MAX);
             tokio::select! {
                 () = self.parts.clock.sleep_until(again) => {}
-                _ = stop.wait_for(|stop| *stop) => return,
+                () = stop.requested() => return,
             }
         }
     }
@@ -389,7 +386,7 @@ impl Courier {
     }
 
     /// Gives what is on its way a moment to end, then cuts it off.
-    async fn drain(mut self, stop: &mut watch::Receiver<bool>) -> Result<(), Refusal> {
+    async fn drain(mut self, stop: &mut Stop) -> Result<(), Refusal> {
         let deadline = tokio::time::Instant::now() + DRAIN;
         while !self.sends.is_empty() {
             match tokio::time::timeout_at(deadline, self.sends.join_next()).await {
@@ -417,6 +414,11 @@ impl Courier {
         }
         Ok(())
     }
+}
+
+/// The configuration was checked; should it be wrong all the same, a long wait does no harm.
+fn schedule(initial: Duration, max: Duration) -> Backoff {
+    Backoff::new(initial, max).unwrap_or_default()
 }
 
 fn sender_for(config: &Config) -> Sender {

@@ -108,7 +108,8 @@ pub fn body_of(session: &Outgoing, timestamp_ms: Option<i64>) -> Result<Vec<u8>,
         .map(|(event, at_ms)| Recorded { kind: event.kind, body: &event.body, at_ms })
         .collect();
     let implementation: serde_json::Value = serde_json::from_str(&session.implementation).unwrap_or_default();
-    let text = |member: &str| implementation.get(member).and_then(serde_json::Value::as_str).unwrap_or_default();
+    let text =
+        |member: &str| implementation.get(member).and_then(serde_json::Value::as_str).unwrap_or_default();
     let facts = Facts {
         identity_map: &session.identity_map,
         player_name: session.player_name.as_deref(),

@@ -21,6 +21,13 @@ pub struct Backoff {
     max: Duration,
 }
 
+impl Default for Backoff {
+    /// 5 s up to 1 h (contract section 11).
+    fn default() -> Self {
+        Self { initial: Duration::from_secs(5), max: Duration::from_secs(3600) }
+    }
+}
+
 /// Why a schedule was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BackoffError {
