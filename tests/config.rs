@@ -14,7 +14,7 @@ use afterplay::config::{
     reloadable_change,
 };
 
-const NONE: [(&str, &str); 0] = [];
+const NONE: &[(&str, &str)] = &[];
 
 /// A home of its own, so that no test meets the files of whoever runs it.
 struct Home {
@@ -32,7 +32,7 @@ impl Home {
         path
     }
 
-    fn surroundings<'a>(&self, variables: impl IntoIterator<Item = (&'a str, &'a str)>) -> Surroundings {
+    fn surroundings(&self, variables: &[(&str, &str)]) -> Surroundings {
         let base = self.folder.path();
         let folders = UserFolders {
             config: base.join("config/afterplay"),
@@ -42,24 +42,16 @@ impl Home {
         Surroundings {
             uid: Some(1000),
             folders: Some(folders),
-            ..Surroundings::with_variables(variables.into_iter().map(|(k, v)| (k.to_owned(), v.to_owned())))
+            ..Surroundings::with_variables(variables.iter().copied())
         }
     }
 
-    fn load<'a>(
-        &self,
-        text: impl AsRef<[u8]>,
-        variables: impl IntoIterator<Item = (&'a str, &'a str)>,
-    ) -> Result<Loaded, ConfigError> {
+    fn load(&self, text: impl AsRef<[u8]>, variables: &[(&str, &str)]) -> Result<Loaded, ConfigError> {
         load(Some(&self.write(text)), &self.surroundings(variables))
     }
 
     /// What is said about a file, with the folder of the test taken out.
-    fn complaints<'a>(
-        &self,
-        text: impl AsRef<[u8]>,
-        variables: impl IntoIterator<Item = (&'a str, &'a str)>,
-    ) -> String {
+    fn complaints(&self, text: impl AsRef<[u8]>, variables: &[(&str, &str)]) -> String {
         let error = self.load(text, variables).expect_err("the configuration must be refused");
         error.to_string().replace(&format!("{}/", self.folder.path().display()), "")
     }
@@ -124,11 +116,7 @@ fn nothing_at_the_default_place_means_defaults() {
     assert_eq!(loaded.config.api.socket, base.join("run/afterplay/afterplay.sock"));
     assert_eq!(loaded.config.journal.path, base.join("data/afterplay/journal.db"));
     assert_eq!(loaded.config.token_file(), base.join("data/afterplay/api-token"));
-    assert_eq!(
-        loaded.config.session,
-        Config::default().session,
-        "the defaults of the library and those of the program are the same"
-    );
+    assert_eq!(loaded.config.session, Config::default().session);
 }
 
 #[test]
@@ -158,7 +146,7 @@ fn the_environment_wins_over_the_file() {
         ("AFTERPLAY_HOME", "belongs to somebody else"),
         ("PATH", "/bin"),
     ];
-    let loaded = home.load(text, variables).unwrap();
+    let loaded = home.load(text, &variables).unwrap();
     let config = &loaded.config;
     assert_eq!(config.datastream_id.as_deref(), Some("from-environment"));
     assert_eq!(config.session.idle_timeout, Duration::from_secs(120));
@@ -214,7 +202,7 @@ id = "my-tv"
         ("AFTERPLAY_WHO__KNOWS", "x"),
     ];
     assert_eq!(
-        home.complaints(text, variables).lines().collect::<Vec<_>>(),
+        home.complaints(text, &variables).lines().collect::<Vec<_>>(),
         [
             "config.toml:1:1: datastream_di: there is no such key: did you mean datastream_id?",
             "config.toml:2:12: endpoint: \"http://edge.example/x\" is not encrypted: write https://; http:// is for \
@@ -335,6 +323,8 @@ fn keys_that_depend_on_each_other() {
         home.complaints("[identity]\nnamespace = \"ECID\"\n", NONE),
         "config.toml:2:13: identity.namespace: \"ECID\" needs an identity.id: only an FPID can be made here"
     );
+    let complaints = home.complaints("[identity]\nid = \"secret-viewer\"\n", NONE);
+    assert!(!complaints.contains("secret-viewer"), "identities stay out of errors: {complaints}");
     assert!(home.load("[identity]\nnamespace = \"ECID\"\nid = \"123\"\n", NONE).is_ok());
     assert!(home.load("[identity]\nid = \"5f0c3d1e-6c1b-4f0e-9a52-2f8f6f1f9a10\"\n", NONE).is_ok());
     assert_eq!(
@@ -342,7 +332,7 @@ fn keys_that_depend_on_each_other() {
         "config.toml:2:11: retry.initial: retry.max (\"1h\") is shorter than retry.initial (\"2h\"): swap or align them"
     );
     assert_eq!(
-        home.complaints("", [("AFTERPLAY_RETRY__PAUSE_MAX", "1m")]),
+        home.complaints("", &[("AFTERPLAY_RETRY__PAUSE_MAX", "1m")]),
         "environment variable AFTERPLAY_RETRY__PAUSE_MAX: retry.pause_max: retry.pause_max (\"1m\") is shorter than \
          retry.pause_initial (\"15m\"): swap or align them"
     );
@@ -353,13 +343,6 @@ fn keys_that_depend_on_each_other() {
         home.complaints(format!("[api]\nsocket = \"{long}\"\n"), NONE)
             .contains("config.toml:2:10: api.socket: ")
     );
-}
-
-#[test]
-fn identities_are_not_repeated_in_errors() {
-    let home = Home::new();
-    let complaints = home.complaints("[identity]\nid = \"secret-viewer\"\n", NONE);
-    assert!(!complaints.contains("secret-viewer"), "{complaints}");
 }
 
 #[test]
@@ -413,7 +396,7 @@ fn clients_find_the_service() {
     assert_eq!(client(&plain, &[&own, system]), own);
     assert_eq!(client(&plain, &[system]), system);
 
-    let told = load(None, &home.surroundings([("AFTERPLAY_API__SOCKET", "/x/a.sock")])).unwrap();
+    let told = load(None, &home.surroundings(&[("AFTERPLAY_API__SOCKET", "/x/a.sock")])).unwrap();
     assert_eq!(client(&told, &[system]), Path::new("/x/a.sock"));
     let explicit = home.load("", NONE).unwrap();
     assert_eq!(client(&explicit, &[system]), own);
@@ -466,7 +449,7 @@ fn each_key_reaches_its_own_field() {
         if name == "identity.namespace" {
             variables.push(("AFTERPLAY_IDENTITY__ID", "1"));
         }
-        let new = home.load("", variables).unwrap_or_else(|error| panic!("{error}")).config;
+        let new = home.load("", &variables).unwrap_or_else(|error| panic!("{error}")).config;
         let reload = reloadable_change(&old, &new);
         let changed: Vec<_> = reload.applied.iter().chain(&reload.needs_restart).collect();
         let expected: Vec<&str> = if name == "identity.namespace" {
@@ -476,5 +459,41 @@ fn each_key_reaches_its_own_field() {
         };
         assert_eq!(changed, expected);
         assert_eq!(reload.config == new, key.reloadable, "{name}");
+    }
+}
+
+fn scale() -> u32 {
+    std::env::var("AFTERPLAY_TEST_SCALE").ok().and_then(|scale| scale.parse().ok()).unwrap_or(1)
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::test_runner::Config::with_cases(256 * scale()))]
+
+    /// Whatever an editor or a disk does to the file, it is read or refused with a place.
+    #[test]
+    fn damaged_files_are_refused_with_a_place(
+        edits in proptest::collection::vec((0_usize..6000, proptest::prelude::any::<u8>(), 0_usize..3), 1..8),
+    ) {
+        let mut bytes = reference_in_full().into_bytes();
+        for (at, byte, action) in edits {
+            let at = at % bytes.len();
+            match action {
+                0 => bytes[at] = byte,
+                1 => bytes.insert(at, byte),
+                _ => bytes.truncate(at.max(1)),
+            }
+        }
+        match Home::new().load(&bytes, NONE) {
+            Ok(_) => {}
+            Err(ConfigError::Invalid(problems)) => {
+                proptest::prop_assert!(!problems.is_empty());
+                let lines = bytes.iter().filter(|byte| **byte == b'\n').count() + 1;
+                for problem in problems {
+                    let placed = problem.line.is_some_and(|line| line <= lines) && problem.column.is_some();
+                    proptest::prop_assert!(placed, "{problem}");
+                }
+            }
+            Err(other) => proptest::prop_assert!(false, "{other}"),
+        }
     }
 }
