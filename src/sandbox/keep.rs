@@ -111,6 +111,7 @@ mod tests {
         assert_eq!(names.len(), 1 + 2 * 40, "{names:?}");
         assert!(names.iter().all(|name| !name.starts_with('.')), "{names:?}");
         assert_eq!(fs::read(dir.path().join("0041-200.json")).unwrap(), b"old");
+        assert!(names.iter().all(|name| number(name) >= Some(41)), "{names:?}");
         let bodies = |wanted: &str| {
             let is = |name: &&String| fs::read_to_string(dir.path().join(name)).unwrap() == wanted;
             names.iter().filter(is).count()

@@ -1,8 +1,8 @@
 //! A stand-in for Adobe's `downloaded` endpoint.
 //!
-//! It validates each request against the contract on its own ([`contract`], [`members`],
-//! [`order`]), answers as Adobe does ([`answer`]) or as a script says ([`script`]), and keeps what
-//! it received ([`keep`]). [`connection`] does to a connection what no well-behaved server would.
+//! It validates each request against the contract on its own (`contract`, `members`,
+//! `order`), answers as Adobe does (`answer`) or as a script says (`script`), and keeps what
+//! it received (`keep`). `connection` does to a connection what no well-behaved server would.
 
 mod answer;
 mod connection;

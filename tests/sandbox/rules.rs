@@ -206,6 +206,13 @@ async fn each_broken_rule_is_refused_at_its_path() {
         ),
         ("chapterSkip", "mediaCollection.chapterDetails", Some(json!({})), "forbidden on chapterSkip"),
         ("statesUpdate", "mediaCollection.statesStart", Some(json!("mute")), ""),
+        ("statesUpdate", "mediaCollection", Some(json!({ "playhead": 19 })), "At least one"),
+        (
+            "statesUpdate",
+            "mediaCollection",
+            Some(json!({ "playhead": 19, "statesStart": [], "statesEnd": [] })),
+            "At least one",
+        ),
         ("statesUpdate", "mediaCollection.statesEnd", Some(json!({})), "should be an array"),
         ("statesUpdate", "mediaCollection.statesStart.0", Some(json!("mute")), "should be an object"),
         ("statesUpdate", "mediaCollection.statesStart.0.name", None, missing),
