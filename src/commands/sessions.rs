@@ -1,0 +1,132 @@
+//! `afterplay sessions`
+
+use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, Width, presets};
+use serde_json::{Value, json};
+
+use super::model::{Page, Session};
+use super::style::{Style, Tone, of_state};
+use super::{ExitError, Screen, text};
+use crate::cli::SessionsArgs;
+use crate::client::{Client, ClientError, segment};
+
+/// The largest page that the service gives.
+const PAGE: usize = 500;
+/// A UUID fits; longer keys are continued on the next line, never cut, since they are there to be copied.
+const KEY_COLUMNS: usize = 36;
+const GAP: usize = 2;
+
+/// Lists the sessions, all pages.
+pub(super) async fn sessions(
+    client: &mut Client,
+    args: &SessionsArgs,
+    screen: &mut Screen<'_>,
+) -> Result<(), ExitError> {
+    let all = fetch_all(client, args.state.map(|state| state.word())).await?;
+    if args.json {
+        screen.line(&format!("{:#}", json!({ "sessions": all, "next": null })))?;
+        return Ok(());
+    }
+    let all: Vec<Session> = serde_json::from_value(Value::Array(all)).map_err(|error| {
+        ExitError::failed(format!(
+            "the list of sessions is not understood ({error}); --json prints it as it is"
+        ))
+    })?;
+    if all.is_empty() {
+        let state = args.state.map_or_else(String::new, |state| format!("{} ", state.word()));
+        screen.line(&format!("No {state}sessions."))?;
+        return Ok(());
+    }
+    let shown = table(&all, (screen.now_ms)(), screen.width, screen.style);
+    screen.out.write_all(shown.as_bytes())?;
+    Ok(())
+}
+
+/// Every session, or every one in a state, newest first.
+pub(super) async fn fetch_all(client: &mut Client, state: Option<&str>) -> Result<Vec<Value>, ClientError> {
+    let mut all = Vec::new();
+    let mut after: Option<String> = None;
+    loop {
+        let mut path = format!("/v1/sessions?limit={PAGE}");
+        if let Some(state) = state {
+            path.push_str(&format!("&state={state}"));
+        }
+        if let Some(cursor) = &after {
+            path.push_str(&format!("&after={}", segment(cursor)));
+        }
+        let page: Page = client.get(&path).await?;
+        let empty = page.sessions.is_empty();
+        all.extend(page.sessions);
+        match page.next {
+            // A cursor that leads nowhere would be followed for ever.
+            Some(next) if !empty && after.as_ref() != Some(&next) => after = Some(next),
+            _ => return Ok(all),
+        }
+    }
+}
+
+fn table(sessions: &[Session], now_ms: i64, width: usize, style: Style) -> String {
+    let mut rows: Vec<[String; 5]> = sessions
+        .iter()
+        .map(|session| {
+            let started = session.started_at.as_deref().and_then(text::millis);
+            [
+                text::visible(&session.state).into_owned(),
+                text::visible(&session.session).into_owned(),
+                session
+                    .title
+                    .as_deref()
+                    .map_or(String::from("–"), |title| text::visible(title).into_owned()),
+                started.map_or(String::from("?"), |at| text::age(at, now_ms)),
+                session.events.to_string(),
+            ]
+        })
+        .collect();
+    let header = ["STATE", "KEY", "TITLE", "AGE", "EVENTS"].map(String::from);
+    let mut taken = GAP * (header.len() - 1);
+    for column in [0, 1, 3, 4] {
+        let widest = rows.iter().chain([&header]).map(|row| text::width(&row[column])).max().unwrap_or(0);
+        taken += if column == 1 { widest.min(KEY_COLUMNS) } else { widest };
+    }
+    let title_columns = width.saturating_sub(taken).max(header[2].len());
+    for row in &mut rows {
+        row[2] = text::truncate(&row[2], title_columns).into_owned();
+    }
+
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    table.set_content_arrangement(ContentArrangement::Dynamic);
+    table.set_width(u16::try_from(width).unwrap_or(u16::MAX));
+    table.set_header(header);
+    table.add_rows(rows);
+    let last = table.column_count().saturating_sub(1);
+    for (index, column) in table.column_iter_mut().enumerate() {
+        let gap = if index == last { 0 } else { GAP };
+        column.set_padding((0, gap as u16));
+        match index {
+            1 => {
+                column.set_constraint(ColumnConstraint::UpperBoundary(Width::Fixed(
+                    (KEY_COLUMNS + GAP) as u16,
+                )));
+            }
+            4 => column.set_cell_alignment(CellAlignment::Right),
+            _ => {}
+        }
+    }
+
+    let mut out = String::new();
+    for (number, line) in table.lines().enumerate() {
+        let line = line.trim_end();
+        let word = line.split(' ').next().unwrap_or_default();
+        if number == 0 {
+            out.push_str(&style.paint(Tone::Faint, line));
+        } else {
+            out.push_str(&style.paint(of_state(word), word));
+            out.push_str(&line[word.len()..]);
+        }
+        out.push('\n');
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests;
