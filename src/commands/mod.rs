@@ -31,6 +31,8 @@ use tokio::io::{AsyncBufRead, BufReader};
 
 use crate::cli::{Cli, Command, Global};
 use crate::client::{Client, ClientError};
+use crate::clock::Clock;
+use crate::config;
 use style::Style;
 
 /// How long a blocked helper thread, such as one that reads a terminal or asks a name server, may hold up the end.
@@ -133,7 +135,7 @@ pub fn dispatch(cli: Cli) -> u8 {
     let code = runtime.block_on(async {
         let mut screen = Screen {
             style: Style::for_stream(live, var("NO_COLOR").as_deref(), var("TERM").as_deref()),
-            width: columns(std::env::var("COLUMNS").ok().as_deref()),
+            width: columns(std::env::var("COLUMNS").ok().as_deref().or(window_width().as_deref())),
             live,
             err_live: stderr.is_terminal(),
             out: &mut stdout.lock(),
@@ -201,17 +203,25 @@ fn conclude(result: Result<(), ExitError>, screen: &mut Screen<'_>) -> u8 {
 }
 
 /// Where the service's socket is.
-fn socket_of(_global: &Global) -> Result<PathBuf, ExitError> {
-    let var = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    Ok(var("AFTERPLAY_API__SOCKET")
-        .or_else(|| var("XDG_RUNTIME_DIR").map(|folder| folder.join("afterplay/afterplay.sock")))
-        .unwrap_or_else(|| PathBuf::from("/run/afterplay/afterplay.sock")))
+fn socket_of(global: &Global) -> Result<PathBuf, ExitError> {
+    Ok(load_config(global)?.client_socket(config::socket_exists))
+}
+
+/// Reads the configuration that the command line and the environment point to.
+fn load_config(global: &Global) -> Result<config::Loaded, ExitError> {
+    config::load(global.config.as_deref(), &config::Surroundings::of_process())
+        .map_err(|error| ExitError::config(error.to_string()))
 }
 
 /// The wall clock, for ages on the screen.
-#[allow(clippy::disallowed_methods)]
 fn now_ms() -> i64 {
-    jiff::Timestamp::now().as_millisecond()
+    Clock::System.now().wall_ms
+}
+
+/// Columns of the terminal on standard output, as text.
+fn window_width() -> Option<String> {
+    let size = rustix::termios::tcgetwinsize(rustix::stdio::stdout()).ok()?;
+    (size.ws_col > 0).then(|| size.ws_col.to_string())
 }
 
 /// Columns of the screen by the value of `COLUMNS`, within what the layouts can do.

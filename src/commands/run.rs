@@ -1,9 +1,239 @@
-//! `afterplay run`
+//! `afterplay run`: the service in the foreground, between signals and systemd.
 
-use super::{ExitError, Screen};
+use std::time::Duration;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+
+use super::{ExitError, Screen, load_config};
 use crate::cli::Global;
+use crate::clock::Clock;
+use crate::config::{self, Loaded};
+use crate::service::{Service, ServiceError};
+use crate::upload::{Doing, View};
+
+impl From<ServiceError> for ExitError {
+    fn from(error: ServiceError) -> ExitError {
+        ExitError::failed(error.to_string())
+    }
+}
 
 /// Runs the service until it is told to stop.
-pub(super) async fn run(_global: &Global, _screen: &mut Screen<'_>) -> Result<(), ExitError> {
-    Err(ExitError::failed("`run` is not part of this build"))
+pub(super) async fn run(global: &Global, screen: &mut Screen<'_>) -> Result<(), ExitError> {
+    let loaded = load_config(global)?;
+    log_to_stderr(screen);
+    let mut signals = Signals::new().map_err(|error| ExitError::failed(format!("cannot watch signals: {error}")))?;
+    let passed = passed_socket()?;
+    let mut service = Service::start(loaded.config.clone(), Clock::System, passed).await?;
+    announce(&loaded, &service);
+    let mut systemd = Systemd::new(service.view());
+    systemd.ready();
+    loop {
+        tokio::select! {
+            _ = signals.terminate.recv() => break,
+            _ = signals.interrupt.recv() => break,
+            _ = signals.hangup.recv() => reload(global, &service, &systemd).await,
+            error = service.failed() => return Err(error.into()),
+            () = systemd.next() => systemd.tell(&service).await,
+        }
+    }
+    tracing::info!("stopping");
+    systemd.stopping();
+    tokio::select! {
+        stopped = service.stop() => Ok(stopped?),
+        () = signals.again() => {
+            tracing::warn!("stopped at once; the next start makes up for what was under way");
+            Ok(())
+        }
+    }
+}
+
+fn announce(loaded: &Loaded, service: &Service) {
+    let config = &loaded.config;
+    let file = loaded.file.as_ref().map_or("no file, defaults".into(), |file| file.display().to_string());
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        socket = %config.api.socket.display(),
+        journal = %config.journal.path.display(),
+        configuration = file,
+        "ready"
+    );
+    if let Some(address) = service.web_address() {
+        tracing::info!(%address, token = %config.token_file().display(), "listening for web players");
+    }
+    if config.datastream_id.is_none() {
+        tracing::warn!("no datastream_id is configured: sessions are recorded and held back");
+    }
+}
+
+/// A broken file changes nothing.
+async fn reload(global: &Global, service: &Service, systemd: &Systemd) {
+    systemd.reloading();
+    match config::load(global.config.as_deref(), &config::Surroundings::of_process()) {
+        Err(error) => tracing::error!("the configuration was not reloaded, the old one stays: {error}"),
+        Ok(loaded) => match service.reload(&loaded.config).await {
+            Err(error) => tracing::error!("the configuration was not reloaded: {error}"),
+            Ok(reload) => {
+                tracing::info!(applied = reload.applied.join(", "), "reloaded the configuration");
+                if !reload.needs_restart.is_empty() {
+                    let keys = reload.needs_restart.join(", ");
+                    tracing::warn!(keys, "these take effect only after a restart");
+                }
+            }
+        },
+    }
+    systemd.ready();
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Signals> {
+        Ok(Signals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// Waits for a second word to stop.
+    async fn again(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// Logs go to stderr, which systemd passes on to its journal with times of its own.
+fn log_to_stderr(screen: &Screen<'_>) {
+    use tracing_subscriber::filter::Targets;
+    use tracing_subscriber::fmt;
+    use tracing_subscriber::layer::SubscriberExt;
+    use tracing_subscriber::util::SubscriberInitExt;
+
+    let levels = std::env::var("AFTERPLAY_LOG").unwrap_or_default();
+    let levels: Targets = levels.parse().ok().filter(|_| !levels.is_empty()).unwrap_or_else(|| {
+        Targets::new().with_default(tracing::Level::INFO)
+    });
+    let in_journal = std::env::var_os("JOURNAL_STREAM").is_some();
+    let layer = fmt::layer().with_writer(std::io::stderr).with_target(false).with_ansi(screen.err_live && screen.style.is_on());
+    // A second service in one process (the demo) keeps the first one's log.
+    let _ = if in_journal {
+        tracing_subscriber::registry().with(levels).with(layer.without_time()).try_init()
+    } else {
+        tracing_subscriber::registry().with(levels).with(layer).try_init()
+    };
+}
+
+/// The socket that systemd passed, if it did.
+fn passed_socket() -> Result<Option<std::os::unix::net::UnixListener>, ExitError> {
+    let mut passed = listenfd::ListenFd::from_env();
+    if passed.len() == 0 {
+        return Ok(None);
+    }
+    passed.take_unix_listener(0).map_err(|error| {
+        ExitError::failed(format!("systemd passed something that is no Unix stream socket: {error}"))
+    })
+}
+
+/// What the service tells systemd; nothing when systemd did not start it.
+struct Systemd {
+    view: watch::Receiver<View>,
+    watchdog: Option<tokio::time::Interval>,
+}
+
+impl Systemd {
+    fn new(view: watch::Receiver<View>) -> Systemd {
+        let watchdog = watchdog().map(|within| tokio::time::interval(within / 2));
+        Systemd { view, watchdog }
+    }
+
+    /// Waits until there is something to tell.
+    async fn next(&mut self) {
+        let watchdog = async {
+            match &mut self.watchdog {
+                Some(interval) => interval.tick().await,
+                None => std::future::pending().await,
+            };
+        };
+        tokio::select! {
+            () = watchdog => {}
+            changed = self.view.changed() => if changed.is_err() { std::future::pending().await },
+        }
+    }
+
+    /// The watchdog is petted only when the journal's thread answers: that is where all work goes through.
+    async fn tell(&mut self, service: &Service) {
+        let status = describe(&self.view.borrow_and_update());
+        notify(&[State::Status(&status)]);
+        if self.watchdog.is_some() && service.journal().now().await.is_ok() {
+            notify(&[State::Watchdog]);
+        }
+    }
+
+    fn ready(&self) {
+        notify(&[State::Ready, State::Status(&describe(&self.view.borrow()))]);
+    }
+
+    fn reloading(&self) {
+        notify(&[State::Status("reloading")]);
+    }
+
+    fn stopping(&self) {
+        notify(&[State::Stopping, State::Status("stopping")]);
+    }
+}
+
+fn describe(view: &View) -> String {
+    let doing = match view.doing {
+        Doing::Idle => "nothing to upload",
+        Doing::Sending => "uploading",
+        Doing::Waiting => "waiting to upload",
+        Doing::Paused => "uploads are paused",
+    };
+    match &view.reason {
+        Some(reason) => format!("{doing}: {reason}"),
+        None => doing.to_owned(),
+    }
+}
+
+enum State<'a> {
+    Ready,
+    Stopping,
+    Watchdog,
+    Status(&'a str),
+}
+
+#[cfg(target_os = "linux")]
+fn notify(states: &[State<'_>]) {
+    let states: Vec<sd_notify::NotifyState<'_>> = states
+        .iter()
+        .map(|state| match state {
+            State::Ready => sd_notify::NotifyState::Ready,
+            State::Stopping => sd_notify::NotifyState::Stopping,
+            State::Watchdog => sd_notify::NotifyState::Watchdog,
+            State::Status(text) => sd_notify::NotifyState::Status(text),
+        })
+        .collect();
+    if let Err(error) = sd_notify::notify(&states) {
+        tracing::debug!("systemd could not be told: {error}");
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn watchdog() -> Option<Duration> {
+    sd_notify::watchdog_enabled()
+}
+
+#[cfg(not(target_os = "linux"))]
+fn notify(_: &[State<'_>]) {}
+
+#[cfg(not(target_os = "linux"))]
+fn watchdog() -> Option<Duration> {
+    None
 }

@@ -36,6 +36,11 @@ impl Style {
         Style { on: terminal && !refused && !dumb }
     }
 
+    /// Whether it paints.
+    pub fn is_on(self) -> bool {
+        self.on
+    }
+
     /// `text` in `tone`.
     pub fn paint(self, tone: Tone, text: &str) -> String {
         if !self.on || text.is_empty() {

@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use super::book::{Book, Delays, GateKind};
 use super::retry::Backoff;
 use super::send::{Deadlines, Outcome, Sender};
-use super::verdict::{self, Context, Judgement, Verdict};
+use super::verdict::{self, Context, Judgement};
 use super::{Command, DRAIN, Doing, Uploader, View, body_of};
 use crate::clock::{Clock, Moment, rfc3339};
 use crate::config::Config;
@@ -283,7 +283,7 @@ impl Courier {
             id,
             attempt: trip.attempt,
             status: judgement.status,
-            verdict: name_of(&judgement.verdict),
+            verdict: judgement.verdict.name(),
             reason: judgement.reason,
             detail: judgement.detail,
             maybe_delivered: judgement.maybe_delivered,
@@ -428,18 +428,6 @@ fn sender_for(config: &Config) -> Sender {
 
 fn book_text(book: &Book) -> Result<String, Refusal> {
     serde_json::to_string(book).map_err(|error| Refusal::Storage(error.to_string()))
-}
-
-fn name_of(verdict: &Verdict) -> &'static str {
-    match verdict {
-        Verdict::Delivered => "delivered",
-        Verdict::RetryAfter(_) => "retry_after",
-        Verdict::Backoff { .. } => "backoff",
-        Verdict::Pause => "pause",
-        Verdict::Resize { .. } => "resize",
-        Verdict::Consent => "consent",
-        Verdict::Quarantine => "quarantine",
-    }
 }
 
 fn receipt_of(trip: &Trip, judgement: &Judgement, wall_ms: i64) -> String {

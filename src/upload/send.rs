@@ -159,6 +159,25 @@ impl Sender {
         read_answer(response, deadline, whole).await
     }
 
+    /// Asks the endpoint's origin for nothing in particular (`HEAD /`): whether it can be reached and is itself.
+    pub async fn probe(&self) -> Outcome {
+        let whole = self.deadlines.whole(0);
+        let deadline = Instant::now() + whole;
+        match timeout_at(deadline, self.head_request()).await {
+            Ok(Ok(response)) => Outcome::Answer(head(&response)),
+            Ok(Err(trouble)) => trouble.failed(false),
+            Err(_) => Trouble::timeout(whole).failed(false),
+        }
+    }
+
+    async fn head_request(&self) -> Result<Response, Trouble> {
+        let mut origin = self.target.clone().map_err(Trouble::setup)?;
+        origin.set_path("/");
+        origin.set_query(None);
+        let request = self.client().await?.head(origin);
+        request.send().await.map_err(|error| Trouble::from_error(&error))
+    }
+
     async fn request(&self, body: TrackedBody) -> Result<Response, Trouble> {
         let target = self.target.clone().map_err(Trouble::setup)?;
         let request = self
