@@ -1,7 +1,7 @@
 //! An outcome to a verdict (contract sections 10 and 11).
 //!
 //! The decisions by transport, status and code (11.1 to 11.3) are tables, in `verdict/tables.rs`. What tables cannot say,
-//! how a success and a 207 are read (11.4), is in [`success`] and [`multi_status`]. Nothing here waits, counts or
+//! how a success and a 207 are read (11.4), is in `success` and `multi_status`. Nothing here waits, counts or
 //! remembers.
 
 mod answer;

@@ -426,6 +426,12 @@ fn retry_after_is_honoured_or_left_to_the_backoff() {
             assert!(judgement.concerns_all);
         }
     }
+    let coded = body(503, &item("va-edge-0001-503", "T"));
+    assert_eq!(
+        (term(&coded).as_str(), coded.concerns_all),
+        ("BACKOFF-10", true),
+        "a 503 concerns all in any case"
+    );
     let elsewhere = Answer { retry_after: Some("120".to_owned()), ..answer(502, "") };
     assert_eq!(judged(elsewhere).verdict, Verdict::Backoff { limit: None });
 }
