@@ -1,13 +1,151 @@
-//! `afterplay check`
+//! `afterplay check`: reads the configuration, the journal and the way to the endpoint and says what is wrong.
 
-use super::{ExitError, Screen};
+use std::fs::File;
+use std::io;
+use std::path::Path;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::style::Tone;
+use super::{ExitError, Screen, load_config, text};
 use crate::cli::{CheckArgs, Global};
+use crate::client::{Client, ClientError};
+use crate::config::{self, Loaded};
+use crate::link::Evidence;
+use crate::upload::send::{Deadlines, Outcome, Sender};
+use crate::upload::verdict::{self, Context};
+
+/// How grave a finding is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Grade {
+    Good,
+    Warning,
+    Wrong,
+}
+
+/// One thing that was looked at.
+#[derive(Debug, Clone, Serialize)]
+struct Finding {
+    what: &'static str,
+    grade: Grade,
+    detail: String,
+}
+
+fn finding(what: &'static str, grade: Grade, detail: impl Into<String>) -> Finding {
+    Finding { what, grade, detail: detail.into() }
+}
 
 /// Says what is wrong with the configuration, the journal and the way to the endpoint.
 pub(super) async fn check(
-    _global: &Global,
-    _args: &CheckArgs,
-    _screen: &mut Screen<'_>,
+    global: &Global,
+    args: &CheckArgs,
+    screen: &mut Screen<'_>,
 ) -> Result<(), ExitError> {
-    Err(ExitError::failed("`check` is not part of this build"))
+    let loaded = load_config(global)?;
+    let mut findings = configuration(&loaded);
+    let socket = loaded.client_socket(config::socket_exists);
+    let running: Result<Value, ClientError> = Client::new(socket.clone()).get("/v1/status").await;
+    findings.push(match &running {
+        Ok(status) => finding("service", Grade::Good, format!("is running (pid {})", status["pid"])),
+        Err(ClientError::NotRunning { .. }) => finding(
+            "service",
+            Grade::Warning,
+            format!("is not running (nobody listens on {})", socket.display()),
+        ),
+        Err(error) => finding("service", Grade::Wrong, error.to_string()),
+    });
+    findings.push(match &running {
+        Ok(status) => finding(
+            "journal",
+            Grade::Good,
+            format!(
+                "{}: {} of {} bytes, in use by the service",
+                status["journal"]["path"].as_str().unwrap_or_default(),
+                status["journal"]["bytes"],
+                status["journal"]["max_bytes"]
+            ),
+        ),
+        Err(_) => journal(&loaded.config.journal.path),
+    });
+    findings.push(endpoint(&loaded).await);
+    let wrong = findings.iter().any(|finding| finding.grade == Grade::Wrong);
+    if args.json {
+        screen.line(&serde_json::json!({ "ok": !wrong, "findings": findings }).to_string())?;
+    } else {
+        for finding in &findings {
+            let (word, tone) = match finding.grade {
+                Grade::Good => ("ok", Tone::Good),
+                Grade::Warning => ("note", Tone::Busy),
+                Grade::Wrong => ("wrong", Tone::Bad),
+            };
+            let word = screen.style.paint(tone, &format!("{word:<6}"));
+            screen.line(&format!("{word} {}: {}", finding.what, text::visible(&finding.detail)))?;
+        }
+    }
+    if wrong { Err(ExitError::quiet(1)) } else { Ok(()) }
+}
+
+fn configuration(loaded: &Loaded) -> Vec<Finding> {
+    let file = match &loaded.file {
+        Some(file) => file.display().to_string(),
+        None => "no file, so the defaults hold".to_owned(),
+    };
+    let set: Vec<&str> = loaded.set.keys().map(String::as_str).collect();
+    let set = if set.is_empty() { "nothing is set".to_owned() } else { format!("sets {}", set.join(", ")) };
+    let mut findings = vec![finding("configuration", Grade::Good, format!("{file}; {set}"))];
+    if loaded.config.datastream_id.is_none() {
+        findings.push(finding(
+            "datastream_id",
+            Grade::Warning,
+            "is empty: sessions are recorded and held back until it is set",
+        ));
+    }
+    findings
+}
+
+/// Looks at a journal that nobody has open, without touching it.
+fn journal(path: &Path) -> Finding {
+    use std::io::Read;
+    let mut start = [0; 16];
+    match File::open(path).and_then(|mut file| file.read_exact(&mut start)) {
+        Ok(()) if start == *b"SQLite format 3\0" => {
+            finding("journal", Grade::Good, format!("{} is there", path.display()))
+        }
+        Ok(()) => finding(
+            "journal",
+            Grade::Wrong,
+            format!("{} is not a journal: the service will set it aside and begin a new one", path.display()),
+        ),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            finding("journal", Grade::Good, format!("{} will be made at the first start", path.display()))
+        }
+        Err(error) => finding("journal", Grade::Wrong, format!("{}: {error}", path.display())),
+    }
+}
+
+/// Asks the endpoint's origin whether it is there and is itself; no session is sent.
+async fn endpoint(loaded: &Loaded) -> Finding {
+    let config = &loaded.config;
+    let deadlines = Deadlines { connect: config.upload.connect_timeout, total: config.upload.timeout };
+    // Any datastream will do to build the URL: its path and query are not asked for.
+    let sender =
+        Sender::new(config.endpoint.as_str(), config.datastream_id.as_deref().unwrap_or("none"), deadlines);
+    let url = config.endpoint.as_str();
+    match sender.probe().await {
+        Outcome::Answer(answer) => {
+            finding("endpoint", Grade::Good, format!("{url} answers (status {})", answer.status))
+        }
+        failed => {
+            let context = Context { identity_from_configuration: true, now_ms: super::now_ms() };
+            let judgement = verdict::judge(&failed, &context);
+            let captive = if judgement.evidence == Evidence::Captive {
+                "; somebody else seems to answer in its place"
+            } else {
+                ""
+            };
+            finding("endpoint", Grade::Wrong, format!("{url}: {}{captive}", judgement.detail))
+        }
+    }
 }

@@ -22,7 +22,8 @@ impl From<ServiceError> for ExitError {
 pub(super) async fn run(global: &Global, screen: &mut Screen<'_>) -> Result<(), ExitError> {
     let loaded = load_config(global)?;
     log_to_stderr(screen);
-    let mut signals = Signals::new().map_err(|error| ExitError::failed(format!("cannot watch signals: {error}")))?;
+    let mut signals =
+        Signals::new().map_err(|error| ExitError::failed(format!("cannot watch signals: {error}")))?;
     let passed = passed_socket()?;
     let mut service = Service::start(loaded.config.clone(), Clock::System, passed).await?;
     announce(&loaded, &service);
@@ -117,11 +118,16 @@ fn log_to_stderr(screen: &Screen<'_>) {
     use tracing_subscriber::util::SubscriberInitExt;
 
     let levels = std::env::var("AFTERPLAY_LOG").unwrap_or_default();
-    let levels: Targets = levels.parse().ok().filter(|_| !levels.is_empty()).unwrap_or_else(|| {
-        Targets::new().with_default(tracing::Level::INFO)
-    });
+    let levels: Targets = levels
+        .parse()
+        .ok()
+        .filter(|_| !levels.is_empty())
+        .unwrap_or_else(|| Targets::new().with_default(tracing::Level::INFO));
     let in_journal = std::env::var_os("JOURNAL_STREAM").is_some();
-    let layer = fmt::layer().with_writer(std::io::stderr).with_target(false).with_ansi(screen.err_live && screen.style.is_on());
+    let layer = fmt::layer()
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .with_ansi(screen.err_live && screen.style.is_on());
     // A second service in one process (the demo) keeps the first one's log.
     let _ = if in_journal {
         tracing_subscriber::registry().with(levels).with(layer.without_time()).try_init()

@@ -14,9 +14,9 @@ use crate::sandbox::{self, Options, Script, Seen};
 pub(super) async fn sandbox(args: &SandboxArgs, screen: &mut Screen<'_>) -> Result<(), ExitError> {
     let script: Script = match &args.answer {
         None => Script::default(),
-        Some(script) => {
-            script.parse().map_err(|error: sandbox::ScriptError| ExitError { code: 2, message: Some(error.to_string()) })?
-        }
+        Some(script) => script
+            .parse()
+            .map_err(|error: sandbox::ScriptError| ExitError { code: 2, message: Some(error.to_string()) })?,
     };
     let listener = TcpListener::bind(args.listen)
         .await

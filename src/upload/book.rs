@@ -105,12 +105,8 @@ impl Book {
         if !matches!(judgement.verdict, Verdict::Quarantine) && !judgement.concerns_all {
             self.refusals = Refusals::default();
         }
-        if matches!(judgement.verdict, Verdict::Pause) {
-            self.failures = 0;
-            self.pause(judgement, delays, now);
-            return only(Action::Wait { ms: 0, network: false, counts: false });
-        }
-        if judgement.concerns_all {
+        let pause = matches!(judgement.verdict, Verdict::Pause);
+        if judgement.concerns_all && !pause {
             self.failures += 1;
             let (kind, wait) = match judgement.verdict {
                 Verdict::RetryAfter(Some(told)) => (GateKind::Endpoint, told),
@@ -126,9 +122,15 @@ impl Book {
         }
         self.failures = 0;
         self.gate = None;
-        self.probes = 0;
+        if !pause {
+            self.probes = 0;
+        }
         match judgement.verdict {
             Verdict::Delivered => only(Action::Deliver { receipt: String::new() }),
+            Verdict::Pause => {
+                self.pause(judgement, delays, now);
+                only(Action::Wait { ms: 0, network: false, counts: false })
+            }
             Verdict::RetryAfter(told) => only(Action::Wait {
                 ms: ms(told.unwrap_or_else(|| delays.backoff(session.attempts + 1))),
                 network: false,
@@ -145,7 +147,7 @@ impl Book {
                     counts: limit.is_some(),
                 })
             }
-            Verdict::Resize { .. } | Verdict::Consent | Verdict::Pause => only(Action::Quarantine),
+            Verdict::Resize { .. } | Verdict::Consent => only(Action::Quarantine),
             Verdict::Quarantine => self.refuse(session.id, judgement, delays, now),
         }
     }
