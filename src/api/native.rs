@@ -261,11 +261,11 @@ pub(super) async fn set_consent(
         .and_then(serde_json::Value::as_str)
         .and_then(Consent::parse)
         .ok_or_else(|| ApiError::invalid_at("consent", "must be \"in\", \"out\" or \"pending\""))?;
+    api.journal.set_consent(consent).await?;
     if consent == Consent::Out {
         // Nothing may leave the device after this answer.
         api.uploader.stop_sending().await;
     }
-    api.journal.set_consent(consent).await?;
     Ok(Json(serde_json::json!({ "consent": consent })).into_response())
 }
 

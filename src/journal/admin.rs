@@ -36,7 +36,16 @@ impl Journal {
 
     /// Sets consent; opting out erases everything that is stored.
     pub async fn set_consent(&self, consent: Consent) -> Result<(), Refusal> {
-        self.call(move |core| core.set_consent(consent)).await
+        self.call(move |core| core.set_consent(consent)).await?;
+        self.call(|core| {
+            if core.scrub {
+                let detail =
+                    "the data are erased, but traces may still be in the file; ask again to try anew";
+                return Err(Refusal::Storage(detail.into()));
+            }
+            Ok(())
+        })
+        .await
     }
 
     /// The device's own FPID.

@@ -350,12 +350,15 @@ impl Core {
         }
     }
 
-    /// What cannot be done inside a transaction.
-    pub(super) fn after_commit(&mut self) -> Result<(), Refusal> {
-        if std::mem::take(&mut self.scrub) {
-            self.conn.execute_batch("VACUUM; PRAGMA wal_checkpoint(TRUNCATE)")?;
+    /// What cannot be done inside a transaction: pages and WAL frames of erased rows leave the files. When that fails
+    /// it is tried again after the next commit.
+    pub(super) fn after_commit(&mut self) {
+        if self.scrub {
+            match self.conn.execute_batch("VACUUM; PRAGMA wal_checkpoint(TRUNCATE)") {
+                Ok(()) => self.scrub = false,
+                Err(error) => tracing::warn!("erased rows have not left the file yet: {error}"),
+            }
         }
-        Ok(())
     }
 
     /// Puts the WAL into the main file and closes.

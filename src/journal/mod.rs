@@ -241,7 +241,7 @@ impl Journal {
     {
         let (reply, answer) = oneshot::channel();
         let job: writer::Job = Box::new(move |core| {
-            let result = work(core);
+            let result = core.and_then(work);
             let done = result.as_ref().map(|_| ()).map_err(Clone::clone);
             let finish: writer::Finish = Box::new(move |committed| {
                 // A caller that went away does not want the answer.
