@@ -15,7 +15,7 @@ use super::status::{metrics, status_of};
 use super::{Api, body};
 use crate::event::Problem;
 use crate::journal::{Append, Appended, Detail, Outgoing, Page, Refusal, Scope};
-use crate::session::{Consent, Key, State};
+use crate::session::{Consent, Key, Name, State};
 
 type Reply<T> = Result<T, ApiError>;
 
@@ -32,12 +32,19 @@ struct Answer<'a> {
     recorded: u64,
     duplicates: u64,
     seq: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    continues_as: Option<&'a str>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     warnings: Vec<Problem>,
 }
 
-fn checked_key(key: &str) -> Reply<Key> {
-    key.parse().map_err(|error| ApiError::invalid_at("key", format!("{error}")))
+fn checked_name(name: &str) -> Reply<Name> {
+    name.parse().map_err(|error| ApiError::invalid_at("key", format!("{error}")))
+}
+
+/// The name as the journal looks it up.
+fn checked_key(name: &str) -> Reply<String> {
+    checked_name(name).map(|_| name.to_owned())
 }
 
 fn answer(key: &Key, appended: &Appended, warnings: Vec<Problem>) -> Response {
@@ -48,6 +55,7 @@ fn answer(key: &Key, appended: &Appended, warnings: Vec<Problem>) -> Response {
         recorded: appended.recorded,
         duplicates: appended.duplicates,
         seq: appended.seq,
+        continues_as: appended.continues_as.as_deref(),
         warnings,
     };
     let mut response = (status, Json(answer)).into_response();
@@ -64,7 +72,9 @@ async fn append(api: &Api, scope: Scope, key: Key, headers: &HeaderMap, body: Bo
     let found = body::events(headers, &bytes)?;
     let append = Append { batch: found.batch, ..Append::new(scope.uid, key.clone(), found.events) };
     let appended = api.journal.append(append).await?;
-    Ok(answer(&key, &appended, found.warnings))
+    let mut warnings = found.warnings;
+    warnings.extend(appended.warnings.iter().map(|(_, warning)| warning.clone()));
+    Ok(answer(&key, &appended, warnings))
 }
 
 /// `POST /v1/sessions`
@@ -91,7 +101,12 @@ pub(super) async fn events(
     headers: HeaderMap,
     body: Body,
 ) -> Reply<Response> {
-    append(&api, scope, checked_key(&key)?, &headers, body).await
+    let name = checked_name(&key)?;
+    if name.generation.is_some() {
+        // A successor can be named, but only its key's first event makes a session.
+        api.journal.detail(scope, key).await?;
+    }
+    append(&api, scope, name.key, &headers, body).await
 }
 
 /// `POST /v1/sessions/{key}/complete`
@@ -101,7 +116,7 @@ pub(super) async fn complete(
     Path(key): Path<String>,
 ) -> Reply<Response> {
     let key = checked_key(&key)?;
-    let (state, why) = api.journal.complete(scope, key.to_string()).await?;
+    let (state, why) = api.journal.complete(scope, key.clone()).await?;
     Ok(Json(serde_json::json!({ "session": key, "state": state, "why": why })).into_response())
 }
 
@@ -143,7 +158,7 @@ pub(super) async fn detail(
     Extension(scope): Extension<Scope>,
     Path(key): Path<String>,
 ) -> Reply<Json<Detail>> {
-    Ok(Json(api.journal.detail(scope, checked_key(&key)?.to_string()).await?))
+    Ok(Json(api.journal.detail(scope, checked_key(&key)?).await?))
 }
 
 /// `GET /v1/sessions/{key}/events`: as recorded, each with its `seq`.
@@ -152,7 +167,7 @@ pub(super) async fn recorded(
     Extension(scope): Extension<Scope>,
     Path(key): Path<String>,
 ) -> Reply<Response> {
-    let events = api.journal.recorded(scope, checked_key(&key)?.to_string()).await?;
+    let events = api.journal.recorded(scope, checked_key(&key)?).await?;
     let mut text = String::from("{\"events\":[");
     for (at, event) in events.iter().enumerate() {
         if at > 0 {
@@ -182,7 +197,7 @@ pub(super) async fn payload_of(
     Extension(scope): Extension<Scope>,
     Path(key): Path<String>,
 ) -> Reply<Response> {
-    let outgoing = api.journal.outgoing_by_key(scope, checked_key(&key)?.to_string()).await?;
+    let outgoing = api.journal.outgoing_by_key(scope, checked_key(&key)?).await?;
     if outgoing.state == State::Delivered {
         return Err(Refusal::WrongState(State::Delivered).into());
     }
@@ -207,7 +222,7 @@ pub(super) async fn retry(
     Extension(scope): Extension<Scope>,
     Path(key): Path<String>,
 ) -> Reply<Json<Detail>> {
-    let key = checked_key(&key)?.to_string();
+    let key = checked_key(&key)?;
     api.journal.retry(scope, key.clone()).await?;
     Ok(Json(api.journal.detail(scope, key).await?))
 }
@@ -218,7 +233,7 @@ pub(super) async fn discard(
     Extension(scope): Extension<Scope>,
     Path(key): Path<String>,
 ) -> Reply<StatusCode> {
-    api.journal.discard(scope, checked_key(&key)?.to_string()).await?;
+    api.journal.discard(scope, checked_key(&key)?).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -6,8 +6,11 @@
 mod admin;
 mod core;
 mod intake;
+mod open;
 mod outbox;
+mod plan;
 mod query;
+mod resume;
 mod rows;
 mod schema;
 mod writer;
@@ -69,6 +72,8 @@ pub struct NewEvent {
     pub seq: Option<u64>,
     /// The player's timestamp, Unix milliseconds.
     pub said_ms: Option<i64>,
+    /// Where the main content stands, in seconds.
+    pub playhead: f64,
     /// Byte for byte as the player sent it.
     pub body: Bytes,
     /// A title for people, from a start event.
@@ -116,6 +121,10 @@ pub struct Appended {
     pub duplicates: u64,
     /// The number of the last event of the request.
     pub seq: u64,
+    /// The session that goes on under the key, when it is not the first one.
+    pub continues_as: Option<String>,
+    /// What is odd about the events, by their position in the request.
+    pub warnings: Vec<(usize, Problem)>,
 }
 
 /// Why the journal did not do what it was asked; nothing was changed.

@@ -8,7 +8,7 @@ use super::{Journal, Refusal};
 use crate::anchor::EventTimes;
 use crate::clock::{Clock, Moment};
 use crate::event::EventType;
-use crate::session::{Loss, State};
+use crate::session::{Loss, Name, State};
 
 /// Attempts kept a session; the count of all of them is kept besides.
 const ATTEMPTS_KEPT: i64 = 50;
@@ -22,8 +22,10 @@ const VACUUM_PAGES: i64 = 256;
 pub struct StoredEvent {
     /// Its type.
     pub kind: EventType,
-    /// Its number.
-    pub seq: u64,
+    /// Its number; negative when it is ours.
+    pub seq: i64,
+    /// Whether we made it, where a session goes on.
+    pub synthetic: bool,
     /// Byte for byte as the player sent it.
     pub body: String,
     /// What is known of its time.
@@ -49,6 +51,8 @@ pub struct Outgoing {
     pub channel: Option<String>,
     /// `implementationDetails`, as JSON.
     pub implementation: String,
+    /// Whether its start is sent with `hasResume` true.
+    pub resumes: bool,
     /// `xdm.timestamp`, once an attempt froze it.
     pub timestamp_ms: Option<i64>,
     /// Checksum of the body of the first attempt.
@@ -246,7 +250,7 @@ impl Core {
             "SELECT owner, key, state, identity_map, identity_origin, player_name, channel, implementation,
                     started_boot, started_boot_ms, started_wall_ms, first_event, checksum,
                     last_event, completed_sum, timestamp_ms, payload_sum, attempts, answers, unreached,
-                    first_answer_boot, first_answer_boot_ms, first_answer_wall_ms
+                    first_answer_boot, first_answer_boot_ms, first_answer_wall_ms, generation, resumes
              FROM sessions WHERE id = ?1",
         )?;
         let mut rows = query.query([id])?;
@@ -255,6 +259,7 @@ impl Core {
         let frozen = SessionRow {
             owner: row.get(0)?,
             key: &key,
+            generation: row.get(23)?,
             identity_map: row.get_ref(3)?.as_str()?,
             identity_origin: row.get_ref(4)?.as_str()?,
             player_name: row.get_ref(5)?.as_str_or_null()?,
@@ -280,6 +285,7 @@ impl Core {
             player_name: frozen.player_name.map(str::to_owned),
             channel: frozen.channel.map(str::to_owned),
             implementation: frozen.implementation.to_owned(),
+            resumes: row.get(24)?,
             timestamp_ms: row.get(15)?,
             payload_sum: row.get(16)?,
             attempts: row.get(17)?,
@@ -287,7 +293,7 @@ impl Core {
             answering_ms: wait_set(row, 20)?.map_or(0, |first| now.since(&first)),
             unreached: row.get(19)?,
             events,
-            key,
+            key: Name::text(&key, frozen.generation),
         }))
     }
 
@@ -299,7 +305,7 @@ impl Core {
         last: i64,
     ) -> Result<(Vec<StoredEvent>, i64), Refusal> {
         let mut query = self.conn.prepare_cached(
-            "SELECT n, seq, type, said_ms, boot, boot_ms, wall_ms, checksum, body FROM events
+            "SELECT n, seq, type, said_ms, boot, boot_ms, wall_ms, checksum, body, synthetic FROM events
              WHERE id BETWEEN ?2 AND ?3 AND session = ?1 ORDER BY id",
         )?;
         let mut rows = query.query([session, first, last])?;
@@ -312,6 +318,7 @@ impl Core {
                 seq: row.get(1)?,
                 kind: row.get_ref(2)?.as_str()?,
                 said_ms: row.get(3)?,
+                synthetic: row.get(9)?,
                 boot: row.get(4)?,
                 boot_ms: row.get(5)?,
                 wall_ms: row.get(6)?,
@@ -319,13 +326,14 @@ impl Core {
             };
             let checksum = row.get(7)?;
             let kind = EventType::parse(event.kind);
-            let (true, Ok(kind)) = (event_sum(&event) == checksum && event.n == run.events, kind) else {
-                return Err(damaged(&format!("event {}", run.events)));
+            let (true, Ok(kind)) = (event_sum(&event) == checksum && event.n == run.rows, kind) else {
+                return Err(damaged(&format!("event {}", run.rows)));
             };
-            run.add(checksum, 0);
+            run.add(checksum, event.synthetic, 0);
             events.push(StoredEvent {
                 kind,
-                seq: event.seq.unsigned_abs(),
+                seq: event.seq,
+                synthetic: event.synthetic,
                 body: event.body.to_owned(),
                 times: EventTimes { said_ms: event.said_ms, wall_ms: event.wall_ms, boot_ms: event.boot_ms },
             });
@@ -493,10 +501,16 @@ impl Core {
         Ok(())
     }
 
-    /// Deletes the events of a session; answers how many there were.
+    /// Deletes the events of a session; answers how many of them came from a player.
     pub(super) fn delete_events(&self, id: i64) -> Result<i64, Refusal> {
-        let deleted = self
+        let recorded: i64 = self
             .conn
+            .prepare_cached(
+                "SELECT coalesce(events, (SELECT count(*) FROM events e WHERE e.session = s.id
+                     AND e.id >= s.first_event AND e.synthetic = 0)) FROM sessions s WHERE id = ?1",
+            )?
+            .query_row([id], |row| row.get(0))?;
+        self.conn
             .prepare_cached(
                 "DELETE FROM events WHERE session = ?1
                      AND id >= (SELECT first_event FROM sessions WHERE id = ?1)
@@ -506,7 +520,7 @@ impl Core {
         let mut vacuum = self.conn.prepare_cached(&format!("PRAGMA incremental_vacuum({VACUUM_PAGES})"))?;
         let mut rows = vacuum.query([])?;
         while rows.next()?.is_some() {}
-        Ok(i64::try_from(deleted).unwrap_or(i64::MAX))
+        Ok(recorded)
     }
 
     /// Lets receipts and quarantined sessions go whose time is over; the latter are a loss.
