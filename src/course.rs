@@ -197,7 +197,8 @@ mod tests {
             let names: Vec<Value> = (0..n).map(|n| json!({ "name": format!("s{n}") })).collect();
             json!({ "statesStart": names })
         };
-        let cases: [(&str, Vec<(T, Value)>, &[&str]); 9] = [
+        type Case<'a> = (&'a str, Vec<(T, Value)>, &'a [&'a str]);
+        let cases: [Case<'_>; 9] = [
             (
                 "in order",
                 vec![
