@@ -161,6 +161,12 @@ impl Name {
     }
 }
 
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&Name::text(self.key.as_str(), self.generation.unwrap_or(1)))
+    }
+}
+
 impl FromStr for Name {
     type Err = BadKey;
 

@@ -99,12 +99,22 @@ pub struct Append {
     pub implementation: Option<String>,
     /// Whether paths of problems begin with the event's position.
     pub batch: bool,
+    /// What paths of problems begin with before that.
+    pub prefix: String,
 }
 
 impl Append {
     /// Events for a session that stays open.
     pub fn new(owner: u32, key: Key, events: Vec<NewEvent>) -> Append {
-        Append { owner, key, events, complete: None, implementation: None, batch: false }
+        Append {
+            owner,
+            key,
+            events,
+            complete: None,
+            implementation: None,
+            batch: false,
+            prefix: String::new(),
+        }
     }
 }
 
@@ -173,6 +183,19 @@ pub enum Refusal {
     Storage(String),
 }
 
+impl Refusal {
+    /// The same refusal, its problems seen from further up.
+    #[must_use]
+    fn under(self, prefix: &str) -> Refusal {
+        let up = |problems: Vec<Problem>| problems.into_iter().map(|problem| problem.under(prefix)).collect();
+        match self {
+            Refusal::Sequence(problems) => Refusal::Sequence(up(problems)),
+            Refusal::Invalid(problems) => Refusal::Invalid(up(problems)),
+            other => other,
+        }
+    }
+}
+
 /// A cheap handle to the journal.
 #[derive(Debug, Clone)]
 pub struct Journal {
@@ -239,7 +262,15 @@ impl Journal {
 
     /// Records several whole sessions at once: all or nothing.
     pub async fn append_all(&self, appends: Vec<Append>) -> Result<Vec<Appended>, Refusal> {
-        self.call(move |core| appends.into_iter().map(|append| core.append(append)).collect()).await
+        self.call(move |core| {
+            let mut appended = Vec::with_capacity(appends.len());
+            for append in appends {
+                let prefix = append.prefix.clone();
+                appended.push(core.append(append).map_err(|refusal| refusal.under(&prefix))?);
+            }
+            Ok(appended)
+        })
+        .await
     }
 
     /// Runs `work` on the journal's thread, inside a transaction, and answers after its commit.
