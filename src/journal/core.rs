@@ -99,6 +99,7 @@ impl Core {
             |row| row.get(0),
         )?;
         self.close_interrupted_attempts()?;
+        self.end_network_waits_of_other_boots()?;
         self.reload()?;
         let now = self.now();
         for (id, open) in self.left_by_other_boots()? {

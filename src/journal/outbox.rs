@@ -8,7 +8,7 @@ use super::{Journal, Refusal};
 use crate::anchor::EventTimes;
 use crate::clock::{Clock, Moment};
 use crate::event::EventType;
-use crate::session::{Loss, Name, State};
+use crate::session::{Consent, Loss, Name, State};
 
 /// Attempts kept a session; the count of all of them is kept besides.
 const ATTEMPTS_KEPT: i64 = 50;
@@ -351,7 +351,7 @@ impl Core {
         let attempt: Option<u32> = self
             .conn
             .prepare_cached(
-                "UPDATE sessions SET attempts = attempts + 1, timestamp_ms = coalesce(timestamp_ms, ?2),
+                "UPDATE sessions SET attempts = attempts + 1, timestamp_ms = iif(attempts = 0, ?2, timestamp_ms),
                      payload_sum = coalesce(payload_sum, ?3)
                  WHERE id = ?1 AND state = 'completed' RETURNING attempts",
             )?
@@ -482,6 +482,10 @@ impl Core {
     }
 
     fn write_book(&self, book: &str) -> Result<(), Refusal> {
+        // It may quote an answer, and an answer may quote a session: after an opt-out it is erased like the sessions.
+        if self.consent == Consent::Out {
+            return Ok(());
+        }
         let value: serde_json::Value =
             serde_json::from_str(book).map_err(|error| Refusal::Storage(error.to_string()))?;
         self.set_setting("uploader", &value)
@@ -498,6 +502,16 @@ impl Core {
         for owner in owners {
             self.count(owner.unwrap_or(0), "possible_duplicates", 1)?;
         }
+        Ok(())
+    }
+
+    /// A new boot is a new path: nothing waits any more for the network of another one.
+    pub(super) fn end_network_waits_of_other_boots(&self) -> rusqlite::Result<()> {
+        self.conn.execute(
+            "UPDATE sessions SET wait_ms = 0
+             WHERE state = 'completed' AND wait_ms > 0 AND wait_network = 1 AND wait_boot <> ?1",
+            [self.boot],
+        )?;
         Ok(())
     }
 

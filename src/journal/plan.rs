@@ -51,6 +51,10 @@ pub(super) fn plan(
             None => max_seq.saturating_add(1),
             Some(seq) => signed(seq),
         };
+        if event.seq.is_none() && seq == max_seq {
+            problems.push(problem(at, batch, "seq", "is required: the last number there is was used"));
+            continue;
+        }
         plan.last_seq = seq;
         if event.seq.is_some() && seq <= max_seq {
             let same = match here.get(&seq) {
