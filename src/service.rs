@@ -307,7 +307,7 @@ async fn bind(path: &Path) -> Result<UnixListener, ServiceError> {
 /// The bearer token for callers on loopback TCP that have no origin; made once.
 fn token(path: &Path) -> Result<String, ServiceError> {
     use std::io::Write;
-    use std::os::unix::fs::OpenOptionsExt;
+    use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
     match fs::read_to_string(path) {
         Ok(token) if !token.trim().is_empty() => return Ok(token.trim().to_owned()),
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -316,13 +316,17 @@ fn token(path: &Path) -> Result<String, ServiceError> {
         _ => {}
     }
     let token = format!("{}{}", uuid::Uuid::new_v4().simple(), uuid::Uuid::new_v4().simple());
+    // The umask of a service leaves nothing to the group; this file is for it.
     fs::OpenOptions::new()
         .write(true)
         .create(true)
         .truncate(true)
-        .mode(0o640)
+        .mode(0o600)
         .open(path)
-        .and_then(|mut file| writeln!(file, "{token}"))
+        .and_then(|mut file| {
+            writeln!(file, "{token}")?;
+            file.set_permissions(fs::Permissions::from_mode(0o640))
+        })
         .map_err(io_error("writing", path.display()))?;
     Ok(token)
 }
