@@ -230,6 +230,10 @@ fn policy(config: &Config) -> Policy {
         channel: config.defaults.channel.clone(),
         implementation: implementation.to_string(),
         max_bytes: i64::try_from(config.journal.max_bytes).unwrap_or(i64::MAX),
+        max_bytes_per_user: i64::try_from(
+            config.journal.max_bytes / 100 * config.journal.max_percent_per_user as u64,
+        )
+        .unwrap_or(i64::MAX),
         max_open_per_user: config.journal.max_open_sessions_per_user,
         keep_receipts_ms: ms(config.journal.keep_receipts),
         keep_quarantined_ms: ms(config.journal.keep_quarantined),

@@ -21,6 +21,7 @@ fn policy() -> Policy {
         channel: None,
         implementation: r#"{"name":"n","version":"1","environment":"app"}"#.into(),
         max_bytes: 64 << 20,
+        max_bytes_per_user: 48 << 20,
         max_open_per_user: 64,
         keep_receipts_ms: 86_400_000,
         keep_quarantined_ms: 86_400_000,
@@ -376,5 +377,26 @@ async fn users_do_not_see_each_other() {
     assert_eq!(open.journal.detail(ROOT, "same".into()).await.unwrap().summary.uid, ME.uid);
     let status = open.journal.status(other).await.unwrap();
     assert_eq!((status.stored, status.sessions.len()), (0, 0));
+    open.close();
+}
+
+#[tokio::test]
+async fn one_user_cannot_fill_the_others_room() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("journal.db");
+    let small = Policy { max_bytes_per_user: 100_000, ..policy() };
+    let open = Open::with(&path, &clock(), small.clone());
+    let large = |n: u64| NewEvent { body: format!("\"{}\"", "x".repeat(30_000)).into(), ..ping(n) };
+    open.journal.append(append("a", vec![start(), large(1), large(2), large(3)])).await.unwrap();
+    let refused = open.journal.append(append("a", vec![large(4)])).await;
+    assert!(matches!(refused, Err(Refusal::Full(_))), "{refused:?}");
+    let theirs = Append { owner: 2000, ..append("b", vec![start(), large(1)]) };
+    assert_eq!(open.journal.append(theirs).await.unwrap().recorded, 2);
+    open.close();
+    // The same after a restart, and room that was given back can be used again.
+    let open = Open::with(&path, &clock(), small);
+    assert!(open.journal.append(append("a", vec![large(4)])).await.is_err());
+    open.journal.discard(ME, "a".into()).await.unwrap();
+    assert!(open.journal.append(append("c", vec![start(), large(1)])).await.is_ok());
     open.close();
 }

@@ -187,6 +187,7 @@ impl Core {
              DELETE FROM settings WHERE name IN ('fpid', 'uploader')",
         )?;
         self.open.clear();
+        self.taken.clear();
         self.open_by_key.clear();
         self.deadline = None;
         self.scrub = true;

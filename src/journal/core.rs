@@ -16,6 +16,9 @@ use crate::clock::{Clock, Moment, rfc3339};
 use crate::event::EventType;
 use crate::session::{self, Consent, Key, OpenTimes, Why};
 
+/// Rough cost of an event's row besides its body, for the quotas.
+pub(super) const ROW_BYTES: i64 = 120;
+
 pub(super) struct Core {
     pub(super) conn: Connection,
     pub(super) clock: Clock,
@@ -23,6 +26,8 @@ pub(super) struct Core {
     pub(super) boot: i64,
     pub(super) open: HashMap<i64, Open>,
     pub(super) open_by_key: HashMap<(u32, Key), i64>,
+    /// Bytes that the events of each user take, about.
+    pub(super) taken: HashMap<u32, i64>,
     pub(super) next_event: i64,
     pub(super) consent: Consent,
     pub(super) work: u64,
@@ -71,6 +76,7 @@ impl Core {
             boot: 0,
             open: HashMap::new(),
             open_by_key: HashMap::new(),
+            taken: HashMap::new(),
             next_event: 1,
             work: 0,
             deadline: None,
@@ -135,12 +141,28 @@ impl Core {
         self.open_by_key =
             open.iter().map(|(id, session)| ((session.owner, session.key.clone()), *id)).collect();
         self.open = open;
+        self.taken = self.read_taken()?;
         self.deadline = None;
         for open in self.open.values() {
             let (at, _) = session::deadline(&open.times, &self.policy.limits);
             self.deadline = Some(self.deadline.map_or(at, |old| old.min(at)));
         }
         Ok(())
+    }
+
+    fn read_taken(&self) -> rusqlite::Result<HashMap<u32, i64>> {
+        let mut taken: HashMap<u32, i64> = self
+            .conn
+            .prepare(
+                "SELECT owner, sum(bytes + events * ?1) FROM sessions
+                 WHERE state IN ('completed', 'quarantined') GROUP BY owner",
+            )?
+            .query_map([ROW_BYTES], |row| Ok((row.get(0)?, row.get(1)?)))?
+            .collect::<Result<_, _>>()?;
+        for open in self.open.values() {
+            *taken.entry(open.owner).or_default() += open.run.bytes + open.run.events * ROW_BYTES;
+        }
+        Ok(taken)
     }
 
     fn left_by_other_boots(&self) -> rusqlite::Result<HashMap<i64, Open>> {

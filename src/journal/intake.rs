@@ -2,7 +2,7 @@
 
 use rusqlite::{OptionalExtension, params};
 
-use super::core::Core;
+use super::core::{Core, ROW_BYTES};
 use super::open::{Followed, Open};
 use super::plan::{Plan, plan, problem};
 use super::rows::{EventRow, SessionRow, event_sum, session_sum};
@@ -11,8 +11,6 @@ use crate::clock::Moment;
 use crate::event::{EventType, Problem};
 use crate::session::{Consent, Name, State};
 
-/// Rough cost of a row besides its body, for the quota.
-const ROW_BYTES: i64 = 120;
 /// Left free under the quota, so that settling what is there always fits.
 const QUOTA_RESERVE: i64 = 256 * 1024;
 /// Warnings kept a session.
@@ -50,6 +48,7 @@ impl Core {
         self.complete_due()?;
         if let Some(id) = self.open_by_key.get(&(append.owner, append.key.clone())).copied() {
             let plan = self.plan_for_open(id, &append)?;
+            self.check_room(&append, &plan)?;
             return self.write_events(id, &append, &plan, false);
         }
         if let Some(closed) = self.find_closed(append.owner, append.key.as_str())? {
@@ -57,6 +56,7 @@ impl Core {
         }
         self.check_start(&append)?;
         let plan = plan(&append, -1, true, |_| Ok(None))?;
+        self.check_room(&append, &plan)?;
         let frozen = self.frozen_by(&append, 1, None)?;
         let id = self.start_session(&append, &frozen)?;
         self.write_events(id, &append, &plan, true)
@@ -146,7 +146,8 @@ impl Core {
         })
     }
 
-    fn check_room(&self, append: &Append, plan: &Plan) -> Result<(), Refusal> {
+    /// Refuses before anything is written, so that a full journal costs nothing to ask.
+    pub(super) fn check_room(&self, append: &Append, plan: &Plan) -> Result<(), Refusal> {
         let size = |(at, _): &(usize, i64)| {
             ROW_BYTES + i64::try_from(append.events[*at].body.len()).unwrap_or(i64::MAX / 4096)
         };
@@ -155,6 +156,13 @@ impl Core {
         let max = self.policy.max_bytes;
         if new > 0 && used + new + QUOTA_RESERVE > max {
             return Err(Refusal::Full(format!("it holds {used} of at most {max} bytes (journal.max_bytes)")));
+        }
+        let (mine, most) =
+            (self.taken.get(&append.owner).copied().unwrap_or(0), self.policy.max_bytes_per_user);
+        if new > 0 && mine + new > most {
+            return Err(Refusal::Full(format!(
+                "this user's events fill {mine} of at most {most} bytes (journal.max_percent_per_user)"
+            )));
         }
         Ok(())
     }
@@ -229,7 +237,6 @@ impl Core {
         plan: &Plan,
         created: bool,
     ) -> Result<Appended, Refusal> {
-        self.check_room(append, plan)?;
         let now = self.now();
         let mut warnings = Vec::new();
         for &(at, seq) in &plan.fresh {
@@ -301,6 +308,10 @@ impl Core {
                 row.body,
             ])?;
         self.touched = true;
+        if !new.synthetic {
+            let bytes = i64::try_from(new.body.len()).unwrap_or(i64::MAX);
+            *self.taken.entry(open.owner).or_default() += bytes + ROW_BYTES;
+        }
         let followed = Followed {
             kind: new.kind,
             seq: new.seq,

@@ -53,6 +53,8 @@ pub struct Policy {
     pub implementation: String,
     /// Bytes the journal may take.
     pub max_bytes: i64,
+    /// Bytes one user's events may take of these.
+    pub max_bytes_per_user: i64,
     /// Sessions a user may have open at once.
     pub max_open_per_user: usize,
     /// How long receipts are kept.

@@ -2,7 +2,7 @@
 
 use rusqlite::{OptionalExtension, Row, params};
 
-use super::core::Core;
+use super::core::{Core, ROW_BYTES};
 use super::rows::{EventRow, Run, SessionRow, event_sum, session_sum};
 use super::{Journal, Refusal};
 use crate::anchor::EventTimes;
@@ -516,14 +516,18 @@ impl Core {
     }
 
     /// Deletes the events of a session; answers how many of them came from a player.
-    pub(super) fn delete_events(&self, id: i64) -> Result<i64, Refusal> {
-        let recorded: i64 = self
-            .conn
-            .prepare_cached(
-                "SELECT coalesce(events, (SELECT count(*) FROM events e WHERE e.session = s.id
-                     AND e.id >= s.first_event AND e.synthetic = 0)) FROM sessions s WHERE id = ?1",
-            )?
-            .query_row([id], |row| row.get(0))?;
+    pub(super) fn delete_events(&mut self, id: i64) -> Result<i64, Refusal> {
+        let (owner, recorded, bytes) = match self.open.get(&id) {
+            Some(open) => (open.owner, open.run.events, open.run.bytes),
+            None => self
+                .conn
+                .prepare_cached(
+                    "SELECT owner, coalesce(events, 0), coalesce(bytes, 0) FROM sessions WHERE id = ?1",
+                )?
+                .query_row([id], |row| Ok((row.get(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?)))?,
+        };
+        self.touched = true;
+        *self.taken.entry(owner).or_default() -= bytes + recorded * ROW_BYTES;
         self.conn
             .prepare_cached(
                 "DELETE FROM events WHERE session = ?1

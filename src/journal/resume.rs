@@ -75,6 +75,7 @@ impl Core {
         if !closed.can_go_on() {
             return Err(closed.refusal());
         }
+        self.check_room(append, &plan)?;
         self.go_on(closed, append, &plan)
     }
 
