@@ -44,6 +44,7 @@ CREATE TABLE sessions (
     -- the upload
     timestamp_ms      INTEGER,                       -- xdm.timestamp, frozen at the first attempt
     payload_sum       INTEGER,                       -- of the body sent at the first attempt
+    refused_bytes     INTEGER,                       -- of the body that a 413 refused last
     attempts          INTEGER NOT NULL DEFAULT 0,    -- all of them
     answers           INTEGER NOT NULL DEFAULT 0,    -- those that count against a limit
     first_answer_boot INTEGER, first_answer_boot_ms INTEGER, first_answer_wall_ms INTEGER,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use afterplay::clock::{Clock, ManualClock};
 use afterplay::event::EventType;
-use afterplay::journal::{Append, Journal, NewEvent, Next, Policy, Refusal, Scope, Writer};
+use afterplay::journal::{Append, Journal, Made, NewEvent, Next, Policy, Refusal, Scope, Split, Writer};
 use afterplay::session::{Consent, Key, Limits, State, Why};
 
 const ME: Scope = Scope { uid: 1000, admin: false };
@@ -398,5 +398,47 @@ async fn one_user_cannot_fill_the_others_room() {
     assert!(open.journal.append(append("a", vec![large(4)])).await.is_err());
     open.journal.discard(ME, "a".into()).await.unwrap();
     assert!(open.journal.append(append("c", vec![start(), large(1)])).await.is_ok());
+    open.close();
+}
+
+#[tokio::test]
+async fn a_session_cut_in_two_keeps_every_event_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("journal.db");
+    let clock = clock();
+    let open = Open::at(&path, &clock);
+    open.journal.append(append("a", vec![start(), ping(1), ping(2), ping(3)])).await.unwrap();
+    open.journal.complete(ME, "a".into()).await.unwrap();
+    let Next::Ready(id) = open.journal.next_due(Vec::new()).await.unwrap() else { panic!("nothing due") };
+    let whole = open.journal.outgoing(id).await.unwrap().unwrap();
+    let made = |kind: EventType, at: usize| Made {
+        kind,
+        body: format!(r#"{{"mediaEventType":"{kind}","mediaCollection":{{"playhead":2}}}}"#),
+        times: whole.events[at].times,
+    };
+    let split = Split {
+        id,
+        second: vec![2, 3],
+        closing: vec![made(EventType::SessionEnd, 1)],
+        opening: vec![made(EventType::SessionStart, 2)],
+        warning: "cut in two".into(),
+    };
+    assert_eq!(open.journal.split(split).await.unwrap().as_deref(), Some("a~2"));
+    open.close();
+    let open = Open::at(&path, &clock);
+    let mut bodies = Vec::new();
+    for (name, kinds) in [
+        ("a", vec![EventType::SessionStart, EventType::Ping, EventType::SessionEnd]),
+        ("a~2", vec![EventType::SessionStart, EventType::Ping, EventType::Ping]),
+    ] {
+        let part = open.journal.outgoing_by_key(ME, name.into()).await.unwrap();
+        assert_eq!(part.events.iter().map(|event| event.kind).collect::<Vec<_>>(), kinds);
+        let detail = open.journal.detail(ME, name.into()).await.unwrap();
+        assert_eq!((detail.summary.state, detail.summary.events), (State::Completed, 2));
+        assert!(detail.warnings.unwrap().get().contains("cut in two"));
+        bodies.extend(open.journal.recorded(ME, name.into()).await.unwrap());
+    }
+    assert_eq!(bodies.iter().map(|event| event.seq).collect::<Vec<_>>(), [0, 1, 2, 3]);
+    assert_eq!(open.journal.status(ROOT).await.unwrap().stored, 4);
     open.close();
 }

@@ -13,6 +13,7 @@ mod query;
 mod resume;
 mod rows;
 mod schema;
+mod split;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -28,6 +29,7 @@ use crate::session::{Consent, Key, Limits, State, Why};
 pub use self::outbox::{Action, Next, Outgoing, Settlement, StoredEvent};
 pub use self::query::{Attempt, Detail, Page, Recorded, Status, Summary};
 pub use self::schema::OpenError;
+pub use self::split::{Made, Split};
 
 /// Who asks, and whether they may see and touch the sessions of others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

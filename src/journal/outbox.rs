@@ -65,6 +65,8 @@ pub struct Outgoing {
     pub answering_ms: i64,
     /// Failures in a row that were the network's.
     pub unreached: u32,
+    /// Bytes of the body that a 413 refused last.
+    pub refused_bytes: Option<i64>,
     /// The events, in order of arrival.
     pub events: Vec<StoredEvent>,
 }
@@ -96,6 +98,11 @@ pub enum Action {
         network: bool,
         /// Whether the answer counts against a limit.
         counts: bool,
+    },
+    /// A body of so many bytes was too large; it is tried again at once with a smaller one.
+    Resize {
+        /// Bytes of the body.
+        bytes: i64,
     },
     /// It is set apart.
     Quarantine,
@@ -250,7 +257,7 @@ impl Core {
             "SELECT owner, key, state, identity_map, identity_origin, player_name, channel, implementation,
                     started_boot, started_boot_ms, started_wall_ms, first_event, checksum,
                     last_event, completed_sum, timestamp_ms, payload_sum, attempts, answers, unreached,
-                    first_answer_boot, first_answer_boot_ms, first_answer_wall_ms, generation, resumes
+                    first_answer_boot, first_answer_boot_ms, first_answer_wall_ms, generation, resumes, refused_bytes
              FROM sessions WHERE id = ?1",
         )?;
         let mut rows = query.query([id])?;
@@ -286,6 +293,7 @@ impl Core {
             channel: frozen.channel.map(str::to_owned),
             implementation: frozen.implementation.to_owned(),
             resumes: row.get(24)?,
+            refused_bytes: row.get(25)?,
             timestamp_ms: row.get(15)?,
             payload_sum: row.get(16)?,
             attempts: row.get(17)?,
@@ -404,6 +412,13 @@ impl Core {
         match &settlement.action {
             Action::Deliver { receipt } => self.deliver(*id, owner, receipt, &now)?,
             Action::Wait { ms, network, counts } => self.wait(*id, *ms, *network, *counts, &now)?,
+            Action::Resize { bytes } => {
+                self.conn
+                    .prepare_cached(
+                        "UPDATE sessions SET refused_bytes = ?2, payload_sum = NULL, wait_ms = 0 WHERE id = ?1",
+                    )?
+                    .execute(params![id, bytes])?;
+            }
             Action::Quarantine => self.set_quarantined(*id, &now)?,
         }
         for id in &settlement.requeue {
