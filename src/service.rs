@@ -277,11 +277,13 @@ fn from_systemd(listener: std::os::unix::net::UnixListener) -> Result<UnixListen
 /// Binds the socket, taking over one whose service is dead.
 async fn bind(path: &Path) -> Result<UnixListener, ServiceError> {
     use std::os::unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt};
-    if let Some(dir) = path.parent().filter(|dir| !dir.as_os_str().is_empty()) {
+    if let Some(dir) = path.parent().filter(|dir| !dir.as_os_str().is_empty() && !dir.is_dir()) {
+        // Set as well as asked for: a service's umask would take from the group what it is to have.
         fs::DirBuilder::new()
             .recursive(true)
             .mode(0o750)
             .create(dir)
+            .and_then(|()| fs::set_permissions(dir, fs::Permissions::from_mode(0o750)))
             .map_err(io_error("making the socket's folder", dir.display()))?;
     }
     match fs::symlink_metadata(path) {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tokio::net::TcpSocket;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 
 use super::model::{Attempt, Detail, Status};
@@ -60,6 +61,10 @@ const PROGRAMME: &[(i64, &str, i64, &str)] = &[
 
 /// Tells the whole story in a temporary folder.
 pub(super) async fn demo(_global: &Global, screen: &mut Screen<'_>) -> Result<(), ExitError> {
+    // Before there is a folder: without this it would stay behind.
+    let (mut interrupt, mut terminate) = signal(SignalKind::interrupt())
+        .and_then(|interrupt| Ok((interrupt, signal(SignalKind::terminate())?)))
+        .map_err(|error| ExitError::failed(format!("cannot watch signals: {error}")))?;
     let folder = Folder::make()?;
     tokio::select! {
         told = story(&folder.0, screen) => told,
@@ -67,8 +72,8 @@ pub(super) async fn demo(_global: &Global, screen: &mut Screen<'_>) -> Result<()
             "the demo did not end within {} s; please report this",
             PATIENCE.as_secs()
         ))),
-        // Without this the temporary folder would stay behind.
-        _ = tokio::signal::ctrl_c() => Err(ExitError::failed("interrupted")),
+        _ = interrupt.recv() => Err(ExitError::failed("interrupted")),
+        _ = terminate.recv() => Err(ExitError::failed("interrupted")),
     }
 }
 

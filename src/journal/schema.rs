@@ -185,7 +185,7 @@ fn connect(path: &Path) -> Result<Connection, OpenError> {
         let _ = conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
         Err(error)
     };
-    let new = match contents(&conn).map_err(sqlite)? {
+    let new = match contents(&conn, path).map_err(sqlite)? {
         Contents::Nothing => true,
         Contents::Journal(version) => match refuse_newer(path, version) {
             Ok(()) => false,
@@ -219,13 +219,14 @@ enum Contents {
     Foreign,
 }
 
-fn contents(conn: &Connection) -> rusqlite::Result<Contents> {
+fn contents(conn: &Connection, path: &Path) -> rusqlite::Result<Contents> {
     let number = |pragma| conn.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
-    let version = number("user_version")?;
-    let objects: i64 = conn.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
-    Ok(match number("application_id")? {
+    let (version, application) = (number("user_version")?, number("application_id")?);
+    // What a crash left of a first write is gone now. SQLite would overwrite a file of some bytes as if it were empty.
+    let empty = fs::metadata(path).is_ok_and(|file| file.len() == 0);
+    Ok(match application {
         application if application == i64::from(APPLICATION_ID) => Contents::Journal(version),
-        0 if version == 0 && objects == 0 => Contents::Nothing,
+        _ if empty => Contents::Nothing,
         _ => Contents::Foreign,
     })
 }
@@ -361,12 +362,13 @@ mod tests {
 
     #[test]
     fn what_is_not_a_journal_is_set_aside() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("journal.db");
-        fs::write(&path, "this is no database, but it was somebody's text".repeat(100)).unwrap();
-        let opened = open(&path, "t").unwrap();
-        let aside = opened.set_aside.unwrap();
-        assert!(fs::read_to_string(aside).unwrap().starts_with("this is no database"));
+        for notes in ["these are somebody's notes\n".repeat(300), String::from("n")] {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("journal.db");
+            fs::write(&path, &notes).unwrap();
+            let aside = open(&path, "t").unwrap().set_aside.unwrap();
+            assert_eq!(fs::read_to_string(aside).unwrap(), notes);
+        }
     }
 
     #[test]
