@@ -11,7 +11,7 @@ use super::book::{Book, Delays, GateKind};
 use super::retry::Backoff;
 use super::send::{Deadlines, Outcome, Sender};
 use super::verdict::{self, Context, Judgement};
-use super::{Command, DRAIN, Doing, Uploader, View, body_of};
+use super::{Command, DRAIN, Doing, Shape, Uploader, View, body_of};
 use crate::clock::{Clock, Moment, rfc3339};
 use crate::config::Config;
 use crate::journal::{Action, Journal, Next, Outgoing, Refusal, Settlement, Signals};
@@ -247,8 +247,9 @@ impl Courier {
             Err(refusal) => return Err(refusal),
         };
         let timestamp = config.upload.timestamp.then_some(self.parts.clock.now().wall_ms);
-        let body = match body_of(&session, timestamp) {
-            Ok(body) => body,
+        let shape = Shape { budget: config.upload.body_budget, thin: config.upload.thin };
+        let body = match body_of(&session, timestamp, &shape) {
+            Ok(built) => built.body,
             Err(error) => return journal.quarantine(id, "no_payload", error.to_string()).await,
         };
         let Some(attempt) = journal.begin_attempt(id, timestamp, &body).await? else { return Ok(()) };
