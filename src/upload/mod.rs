@@ -5,6 +5,7 @@
 
 pub mod book;
 mod courier;
+mod ledger;
 pub mod payload;
 pub mod retry;
 pub mod send;
