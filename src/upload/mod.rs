@@ -130,6 +130,7 @@ pub fn body_of(session: &Outgoing, timestamp_ms: Option<i64>, shape: &Shape) -> 
             version: text("version"),
             environment: text("environment"),
         },
+        resumes: session.resumes,
         timestamp_ms: match session.attempts {
             0 => timestamp_ms,
             _ => session.timestamp_ms,
