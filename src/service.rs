@@ -233,6 +233,10 @@ fn policy(config: &Config) -> Policy {
         channel: config.defaults.channel.clone(),
         implementation: implementation.to_string(),
         max_bytes: i64::try_from(config.journal.max_bytes).unwrap_or(i64::MAX),
+        max_bytes_per_user: i64::try_from(
+            config.journal.max_bytes / 100 * config.journal.max_percent_per_user as u64,
+        )
+        .unwrap_or(i64::MAX),
         max_open_per_user: config.journal.max_open_sessions_per_user,
         keep_receipts_ms: ms(config.journal.keep_receipts),
         keep_quarantined_ms: ms(config.journal.keep_quarantined),
@@ -280,11 +284,13 @@ fn from_systemd(listener: std::os::unix::net::UnixListener) -> Result<UnixListen
 /// Binds the socket, taking over one whose service is dead.
 async fn bind(path: &Path) -> Result<UnixListener, ServiceError> {
     use std::os::unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt};
-    if let Some(dir) = path.parent().filter(|dir| !dir.as_os_str().is_empty()) {
+    if let Some(dir) = path.parent().filter(|dir| !dir.as_os_str().is_empty() && !dir.is_dir()) {
+        // Set as well as asked for: a service's umask would take from the group what it is to have.
         fs::DirBuilder::new()
             .recursive(true)
             .mode(0o750)
             .create(dir)
+            .and_then(|()| fs::set_permissions(dir, fs::Permissions::from_mode(0o750)))
             .map_err(io_error("making the socket's folder", dir.display()))?;
     }
     match fs::symlink_metadata(path) {
@@ -314,7 +320,7 @@ async fn bind(path: &Path) -> Result<UnixListener, ServiceError> {
 /// The bearer token for callers on loopback TCP that have no origin; made once.
 fn token(path: &Path) -> Result<String, ServiceError> {
     use std::io::Write;
-    use std::os::unix::fs::OpenOptionsExt;
+    use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
     match fs::read_to_string(path) {
         Ok(token) if !token.trim().is_empty() => return Ok(token.trim().to_owned()),
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -323,13 +329,17 @@ fn token(path: &Path) -> Result<String, ServiceError> {
         _ => {}
     }
     let token = format!("{}{}", uuid::Uuid::new_v4().simple(), uuid::Uuid::new_v4().simple());
+    // The umask of a service leaves nothing to the group; this file is for it.
     fs::OpenOptions::new()
         .write(true)
         .create(true)
         .truncate(true)
-        .mode(0o640)
+        .mode(0o600)
         .open(path)
-        .and_then(|mut file| writeln!(file, "{token}"))
+        .and_then(|mut file| {
+            writeln!(file, "{token}")?;
+            file.set_permissions(fs::Permissions::from_mode(0o640))
+        })
         .map_err(io_error("writing", path.display()))?;
     Ok(token)
 }

@@ -129,8 +129,8 @@ fn table(status: &Status, now_ms: i64, width: usize, style: Style) -> String {
 fn uploader(status: &Status, now_ms: i64) -> String {
     let uploader = &status.uploader;
     let mut out = text::visible(&uploader.state).into_owned();
-    if let Some(reason) = &uploader.reason {
-        out.push_str(&format!(": {}", text::visible(reason)));
+    if let Some(why) = uploader.detail.as_ref().or(uploader.reason.as_ref()) {
+        out.push_str(&format!(": {}", text::visible(why)));
     }
     if let Some(at) = uploader.next_attempt_at.as_deref().and_then(text::millis) {
         out.push_str(&format!("; next attempt {}", text::relative(at, now_ms)));

@@ -14,7 +14,7 @@ use super::book::{Book, Delays, GateKind};
 use super::ledger::{Ledger, Patience};
 use super::retry::Backoff;
 use super::send::{Deadlines, Outcome, Sender, Sent};
-use super::{Command, Doing, Uploader, View, body_of};
+use super::{Command, Doing, Shape, Uploader, View, body_of};
 use crate::clock::{Clock, Moment};
 use crate::config::Config;
 use crate::journal::{Journal, Next, Outgoing, Refusal, Signals};
@@ -285,7 +285,8 @@ impl Courier {
     /// Builds the payload of a session, counts the attempt, and sends it.
     async fn start(&mut self, id: i64, config: &Config) -> Result<(), Refusal> {
         let timestamp = config.upload.timestamp.then_some(self.parts.clock.now().wall_ms);
-        let (session, body) = match self.pack(id, timestamp).await {
+        let shape = Shape { budget: config.upload.body_budget, thin: config.upload.thin };
+        let (session, body) = match self.pack(id, timestamp, &shape).await {
             Ok(Some(packed)) => packed,
             Ok(None) => return Ok(()),
             Err(refusal) => {
@@ -307,7 +308,12 @@ impl Courier {
     }
 
     /// The session and its payload; nothing if it is gone or cannot be sent, which the journal is told.
-    async fn pack(&self, id: i64, timestamp: Option<i64>) -> Result<Option<(Outgoing, Vec<u8>)>, Refusal> {
+    async fn pack(
+        &self,
+        id: i64,
+        timestamp: Option<i64>,
+        shape: &Shape,
+    ) -> Result<Option<(Outgoing, Vec<u8>)>, Refusal> {
         let journal = &self.parts.journal;
         let session = match journal.outgoing(id).await {
             Ok(Some(session)) => session,
@@ -318,8 +324,8 @@ impl Courier {
             }
             Err(refusal) => return Err(refusal),
         };
-        match body_of(&session, timestamp) {
-            Ok(body) => Ok(Some((session, body))),
+        match body_of(&session, timestamp, shape) {
+            Ok(built) => Ok(Some((session, built.body))),
             Err(error) => journal.quarantine(id, "no_payload", error.to_string()).await.map(|()| None),
         }
     }

@@ -7,8 +7,11 @@ pub mod book;
 mod courier;
 mod ledger;
 pub mod payload;
+pub mod repair;
 pub mod retry;
 pub mod send;
+pub mod shape;
+pub mod thin;
 pub mod verdict;
 
 use std::time::Duration;
@@ -21,6 +24,7 @@ use crate::journal::{Outgoing, Refusal};
 use crate::upload::payload::{Facts, Implementation, PayloadError, Recorded};
 
 pub use self::courier::{Courier, Parts};
+pub use self::payload::{Built, Shape};
 
 /// What the uploader is doing (product section 4.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -100,7 +104,7 @@ impl Uploader {
 }
 
 /// The request body of a session. `timestamp_ms` is `xdm.timestamp` as long as no attempt has frozen one.
-pub fn body_of(session: &Outgoing, timestamp_ms: Option<i64>) -> Result<Vec<u8>, PayloadError> {
+pub fn body_of(session: &Outgoing, timestamp_ms: Option<i64>, shape: &Shape) -> Result<Built, PayloadError> {
     let times: Vec<_> = session.events.iter().map(|event| event.times).collect();
     let events: Vec<Recorded<'_>> = session
         .events
@@ -125,7 +129,7 @@ pub fn body_of(session: &Outgoing, timestamp_ms: Option<i64>) -> Result<Vec<u8>,
             _ => session.timestamp_ms,
         },
     };
-    payload::build(&facts, &events)
+    payload::build(&facts, &events, shape)
 }
 
 /// How long an upload that is on its way may take to end when the service stops.

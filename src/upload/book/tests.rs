@@ -39,6 +39,8 @@ fn session(id: i64) -> Outgoing {
         answers: 0,
         answering_ms: 0,
         unreached: 0,
+        resumes: false,
+        refused_bytes: None,
         events: Vec::new(),
     }
 }

@@ -87,7 +87,9 @@ impl Courier {
         let reason = &judgement.reason;
         match action {
             Action::Deliver { .. } => tracing::info!(session, attempt, "delivered"),
-            Action::Wait { .. } => tracing::warn!(session, attempt, reason, "not delivered yet; kept"),
+            Action::Wait { .. } | Action::Resize { .. } => {
+                tracing::warn!(session, attempt, reason, "not delivered yet; kept");
+            }
             Action::Quarantine => {
                 tracing::error!(session, attempt, reason, "refused; set apart until a person decides");
             }
