@@ -18,7 +18,7 @@ use crate::event::Problem;
 use crate::journal::{Append, Appended, Detail, Outgoing, Page, Refusal, Scope};
 use crate::json;
 use crate::session::{Consent, Key, Name, State};
-use crate::upload::{Shape, body_of};
+use crate::upload::body_of;
 
 type Reply<T> = Result<T, ApiError>;
 
@@ -217,11 +217,8 @@ pub(super) async fn payload_of(
 
 fn build(api: &Api, outgoing: &Outgoing) -> Reply<Vec<u8>> {
     let now = api.clock.now().wall_ms;
-    let (timestamp, shape) = {
-        let upload = &api.config.borrow().upload;
-        (upload.timestamp, Shape { budget: upload.body_budget, thin: upload.thin })
-    };
-    let built = body_of(outgoing, timestamp.then_some(now), &shape).map_err(|error| {
+    let timestamp = api.config.borrow().upload.timestamp.then_some(now);
+    let built = body_of(outgoing, timestamp, &api.uploader.shape()).map_err(|error| {
         ApiError::new(409, "no_payload", format!("The payload of this session cannot be built: {error}."))
     })?;
     Ok(built.body)

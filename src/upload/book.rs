@@ -87,6 +87,8 @@ pub struct Book {
     probes: u32,
     refusals: Refusals,
     suspects: Vec<Suspect>,
+    /// The largest body that the endpoint takes, once it has said so.
+    largest: Option<u64>,
 }
 
 /// How long to wait, by attempt number; the shell draws the jitter.
@@ -177,6 +179,11 @@ impl Book {
         }
     }
 
+    /// Bytes of body to stay within: what the endpoint said last, else what is configured.
+    pub fn budget(&self, configured: usize) -> usize {
+        self.largest.and_then(|largest| usize::try_from(largest).ok()).unwrap_or(configured)
+    }
+
     /// Opens gates of these kinds; answers whether there were any.
     pub fn open(&mut self, kinds: &[GateKind]) -> bool {
         let before = self.gates.len();
@@ -226,7 +233,11 @@ impl Book {
                     Action::Wait { ms: wait, network: false, counts: limit.is_some() }
                 }
             }
-            Verdict::Resize { .. } | Verdict::Consent => Action::Quarantine,
+            Verdict::Resize { max } => {
+                self.largest = max.or(self.largest);
+                Action::Resize { bytes: 0 }
+            }
+            Verdict::Consent => Action::Quarantine,
             Verdict::Quarantine => self.refuse(session.id, probes, judgement, delays, now, &mut requeue),
         };
         Consequence { action, requeue, outage_over }

@@ -9,12 +9,12 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{Id, JoinSet};
 
-use self::landing::Trip;
+use self::landing::{Made, Trip};
 use super::book::{Book, Delays, GateKind};
 use super::ledger::{Ledger, Patience};
 use super::retry::Backoff;
 use super::send::{Deadlines, Outcome, Sender, Sent};
-use super::{Command, Doing, Shape, Uploader, View, body_of};
+use super::{Built, Command, Doing, Shape, Uploader, View, body_of};
 use crate::clock::{Clock, Moment};
 use crate::config::Config;
 use crate::journal::{Journal, Next, Outgoing, Refusal, Signals};
@@ -45,6 +45,7 @@ pub struct Courier {
     parts: Parts,
     commands: mpsc::Receiver<Command>,
     view: watch::Sender<View>,
+    shape: watch::Sender<Shape>,
     link: watch::Receiver<LinkState>,
     signals: watch::Receiver<Signals>,
     sender: Arc<Sender>,
@@ -85,12 +86,14 @@ impl Courier {
         let boot = parts.journal.now().await?.boot;
         book.wake(boot);
         book.turn_to(parts.config.borrow().endpoint.as_str());
+        let (shape, shaped) = watch::channel(shape_of(&parts.config.borrow(), &book));
         let link = parts.link.watch();
         let state = *link.borrow();
         let sender = Arc::new(sender_for(&parts.config.borrow()));
         let courier = Courier {
             commands: queue,
             view,
+            shape,
             signals: parts.journal.signals(),
             sender,
             book,
@@ -110,7 +113,7 @@ impl Courier {
             link,
             parts,
         };
-        Ok((courier, Uploader { commands, view: shown }))
+        Ok((courier, Uploader { commands, view: shown, shape: shaped }))
     }
 
     fn now(&self) -> Moment {
@@ -285,8 +288,7 @@ impl Courier {
     /// Builds the payload of a session, counts the attempt, and sends it.
     async fn start(&mut self, id: i64, config: &Config) -> Result<(), Refusal> {
         let timestamp = config.upload.timestamp.then_some(self.parts.clock.now().wall_ms);
-        let shape = Shape { budget: config.upload.body_budget, thin: config.upload.thin };
-        let (session, body) = match self.pack(id, timestamp, &shape).await {
+        let (session, built) = match self.pack(id, timestamp).await {
             Ok(Some(packed)) => packed,
             Ok(None) => return Ok(()),
             Err(refusal) => {
@@ -296,24 +298,20 @@ impl Courier {
                 return Ok(());
             }
         };
+        let (body, made) = Made::of(built);
         let begun = self.parts.journal.begin_attempt(id, timestamp, &body).await?;
         let Some(attempt) = begun else { return Ok(()) };
         tracing::info!(session = session.key, attempt, bytes = body.len(), "sending");
         self.last_start = Some(self.now().boot_ms);
         let (sender, sent) = (self.sender.clone(), Sent::default());
-        let trip = Trip { session, attempt, bytes: body.len(), path: self.path, sent: sent.clone() };
+        let trip = Trip { session, attempt, made, path: self.path, sent: sent.clone() };
         let task = self.sends.spawn(async move { sender.post_noting(body, &sent).await });
         self.trips.insert(task.id(), trip);
         Ok(())
     }
 
     /// The session and its payload; nothing if it is gone or cannot be sent, which the journal is told.
-    async fn pack(
-        &self,
-        id: i64,
-        timestamp: Option<i64>,
-        shape: &Shape,
-    ) -> Result<Option<(Outgoing, Vec<u8>)>, Refusal> {
+    async fn pack(&self, id: i64, timestamp: Option<i64>) -> Result<Option<(Outgoing, Built)>, Refusal> {
         let journal = &self.parts.journal;
         let session = match journal.outgoing(id).await {
             Ok(Some(session)) => session,
@@ -324,8 +322,9 @@ impl Courier {
             }
             Err(refusal) => return Err(refusal),
         };
-        match body_of(&session, timestamp, shape) {
-            Ok(built) => Ok(Some((session, built.body))),
+        let shape = *self.shape.borrow();
+        match body_of(&session, timestamp, &shape) {
+            Ok(built) => Ok(Some((session, built))),
             Err(error) => journal.quarantine(id, "no_payload", error.to_string()).await.map(|()| None),
         }
     }
@@ -365,6 +364,12 @@ impl Courier {
         if self.book.turn_to(config.endpoint.as_str()) || opened {
             self.ledger.keep_book();
         }
+        self.reshape();
+    }
+
+    /// What payloads are made to fit may have changed.
+    fn reshape(&self) {
+        self.shape.send_replace(shape_of(&self.config(), &self.book));
     }
 
     async fn obey(&mut self, command: Command) {
@@ -395,7 +400,12 @@ impl Courier {
         self.unreadable.clear();
         self.book = Book::default();
         self.book.turn_to(self.config().endpoint.as_str());
+        self.reshape();
     }
+}
+
+fn shape_of(config: &Config, book: &Book) -> Shape {
+    Shape { budget: book.budget(config.upload.body_budget), thin: config.upload.thin }
 }
 
 /// The configuration was checked; should it be wrong all the same, a long wait does no harm.

@@ -77,6 +77,7 @@ enum Command {
 pub struct Uploader {
     commands: mpsc::Sender<Command>,
     view: watch::Receiver<View>,
+    shape: watch::Receiver<Shape>,
 }
 
 impl Uploader {
@@ -95,6 +96,11 @@ impl Uploader {
         if self.commands.send(Command::Stop(reply)).await.is_ok() {
             let _ = answer.await;
         }
+    }
+
+    /// What payloads are made to fit.
+    pub fn shape(&self) -> Shape {
+        *self.shape.borrow()
     }
 
     /// What the uploader is doing.
@@ -129,7 +135,10 @@ pub fn body_of(session: &Outgoing, timestamp_ms: Option<i64>, shape: &Shape) -> 
             _ => session.timestamp_ms,
         },
     };
-    payload::build(&facts, &events, shape)
+    // A body that was refused must become smaller, whatever else is allowed.
+    let refused = session.refused_bytes.and_then(|bytes| usize::try_from(bytes - 1).ok());
+    let shape = Shape { budget: refused.map_or(shape.budget, |bytes| shape.budget.min(bytes)), ..*shape };
+    payload::build(&facts, &events, &shape)
 }
 
 /// How long an upload that is on its way may take to end when the service stops.

@@ -5,19 +5,45 @@ use tokio::task::{Id, JoinError};
 use super::Courier;
 use crate::clock::rfc3339;
 use crate::journal::{Action, Outgoing, Settlement};
-use crate::upload::DRAIN;
 use crate::upload::book::Consequence;
 use crate::upload::send::{Failure, FailureKind, Outcome, Sent};
 use crate::upload::verdict::{self, Context, Judgement, Verdict};
+use crate::upload::{Built, DRAIN};
 
 /// A session on its way.
 pub(super) struct Trip {
     pub(super) session: Outgoing,
     pub(super) attempt: u32,
-    pub(super) bytes: usize,
+    pub(super) made: Made,
     /// On which path it was sent.
     pub(super) path: u64,
     pub(super) sent: Sent,
+}
+
+/// What was made of a session, for its receipt.
+#[derive(Debug, Clone)]
+pub(super) struct Made {
+    pub(super) bytes: usize,
+    events: usize,
+    level: Option<usize>,
+    thinned: usize,
+    merged: usize,
+    synthetic: usize,
+}
+
+impl Made {
+    /// The body, and what is to be remembered of it.
+    pub(super) fn of(built: Built) -> (Vec<u8>, Made) {
+        let made = Made {
+            bytes: built.body.len(),
+            events: built.events,
+            level: built.level.number(),
+            thinned: built.thinned,
+            merged: built.merged,
+            synthetic: built.synthetic,
+        };
+        (built.body, made)
+    }
 }
 
 impl Courier {
@@ -63,6 +89,10 @@ impl Courier {
         if let Action::Deliver { receipt } = &mut consequence.action {
             *receipt = receipt_of(trip, &judgement, now.wall_ms);
         }
+        if let Action::Resize { bytes } = &mut consequence.action {
+            *bytes = i64::try_from(trip.made.bytes).unwrap_or(i64::MAX);
+            self.reshape();
+        }
         self.tell(trip, &judgement, &consequence.action);
         if consequence.outage_over {
             self.ledger.end_network_waits();
@@ -87,9 +117,8 @@ impl Courier {
         let reason = &judgement.reason;
         match action {
             Action::Deliver { .. } => tracing::info!(session, attempt, "delivered"),
-            Action::Wait { .. } | Action::Resize { .. } => {
-                tracing::warn!(session, attempt, reason, "not delivered yet; kept");
-            }
+            Action::Wait { .. } => tracing::warn!(session, attempt, reason, "not delivered yet; kept"),
+            Action::Resize { .. } => tracing::warn!(session, attempt, "too large; it is made smaller"),
             Action::Quarantine => {
                 tracing::error!(session, attempt, reason, "refused; set apart until a person decides");
             }
@@ -132,8 +161,13 @@ fn receipt_of(trip: &Trip, judgement: &Judgement, wall_ms: i64) -> String {
         "request_id": judgement.request_id,
         "session_id": judgement.session_id,
         "status": judgement.status,
-        "bytes": trip.bytes,
-        "events": trip.session.events.len(),
+        "bytes": trip.made.bytes,
+        "events": trip.session.events.iter().filter(|event| !event.synthetic).count(),
+        "sent_events": trip.made.events,
+        "thinning_level": trip.made.level,
+        "thinned": trip.made.thinned,
+        "merged": trip.made.merged,
+        "synthetic": trip.made.synthetic,
         "attempts": trip.attempt,
         "warnings": judgement.warnings,
         "uncertain": judgement.uncertain,
