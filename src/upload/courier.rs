@@ -174,6 +174,8 @@ impl Courier {
         let view = match self.sends.len() {
             0 => {
                 self.forced = false;
+                // Kept, a connection would wake the device once more to be closed.
+                self.sender.drop_pool();
                 view
             }
             _ => View::of(Doing::Sending),
