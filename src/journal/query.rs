@@ -153,6 +153,7 @@ impl Journal {
     pub async fn outgoing_by_key(&self, scope: Scope, key: String) -> Result<Outgoing, Refusal> {
         self.call(move |core| {
             let id = core.find(scope, &key)?;
+            core.holds_events(id)?;
             core.outgoing(id)?.ok_or(Refusal::UnknownSession)
         })
         .await
@@ -292,14 +293,21 @@ impl Core {
         })
     }
 
-    fn events_of(&self, id: i64) -> Result<Vec<StoredEvent>, Refusal> {
-        let (state, first, last): (String, i64, Option<i64>) = self
+    /// Those of a delivered session are gone, which is as it should be and no damage.
+    fn holds_events(&self, id: i64) -> Result<(), Refusal> {
+        let state: String = self
             .conn
-            .prepare_cached("SELECT state, first_event, last_event FROM sessions WHERE id = ?1")?
-            .query_row([id], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
-        if state == State::Delivered.as_str() {
-            return Err(Refusal::WrongState(State::Delivered));
-        }
+            .prepare_cached("SELECT state FROM sessions WHERE id = ?1")?
+            .query_row([id], |row| row.get(0))?;
+        if state == State::Delivered.as_str() { Err(Refusal::WrongState(State::Delivered)) } else { Ok(()) }
+    }
+
+    fn events_of(&self, id: i64) -> Result<Vec<StoredEvent>, Refusal> {
+        self.holds_events(id)?;
+        let (first, last): (i64, Option<i64>) = self
+            .conn
+            .prepare_cached("SELECT first_event, last_event FROM sessions WHERE id = ?1")?
+            .query_row([id], |row| Ok((row.get(0)?, row.get(1)?)))?;
         Ok(self.stored_events(id, first, last.unwrap_or(i64::MAX))?.0)
     }
 
