@@ -135,7 +135,10 @@ impl Service {
             ("local API", Ok(()))
         });
         let uploading = courier.run(stopped.clone());
-        parts.spawn(async move { ("uploader", uploading.await.map_err(ServiceError::from)) });
+        parts.spawn(async move {
+            uploading.await;
+            ("uploader", Ok(()))
+        });
         let keeping = keep_deadlines(journal.clone(), clock, link.clock_steps(), stopped);
         parts.spawn(async move {
             keeping.await;
@@ -230,6 +233,10 @@ fn policy(config: &Config) -> Policy {
         channel: config.defaults.channel.clone(),
         implementation: implementation.to_string(),
         max_bytes: i64::try_from(config.journal.max_bytes).unwrap_or(i64::MAX),
+        max_bytes_per_user: i64::try_from(
+            config.journal.max_bytes / 100 * config.journal.max_percent_per_user as u64,
+        )
+        .unwrap_or(i64::MAX),
         max_open_per_user: config.journal.max_open_sessions_per_user,
         keep_receipts_ms: ms(config.journal.keep_receipts),
         keep_quarantined_ms: ms(config.journal.keep_quarantined),
@@ -237,14 +244,18 @@ fn policy(config: &Config) -> Policy {
     }
 }
 
+/// Between two tries when the journal refuses to complete sessions.
+const COMPLETE_AGAIN_MS: i64 = 1000;
+
 /// Completes open sessions when their time has come. With none open there is no timer.
 async fn keep_deadlines(journal: Journal, clock: Clock, mut steps: watch::Receiver<u64>, mut stop: Stop) {
     let mut signals = journal.signals();
+    let mut not_before = i64::MIN;
     loop {
         let deadline = signals.borrow_and_update().deadline;
         let due = async {
             match deadline {
-                Some(at) => clock.sleep_until(at).await,
+                Some(at) => clock.sleep_until(at.max(not_before)).await,
                 None => std::future::pending().await,
             }
         };
@@ -252,7 +263,7 @@ async fn keep_deadlines(journal: Journal, clock: Clock, mut steps: watch::Receiv
             () = due => {
                 if let Err(refusal) = journal.complete_due().await {
                     tracing::warn!("sessions whose time has come stay open for now: {refusal}");
-                    clock.sleep_until(clock.now().boot_ms + 1000).await;
+                    not_before = clock.now().boot_ms + COMPLETE_AGAIN_MS;
                 }
             }
             changed = signals.changed() => if changed.is_err() { break },

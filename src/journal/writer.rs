@@ -5,8 +5,9 @@ use tokio::sync::{mpsc, watch};
 use super::core::Core;
 use super::{Refusal, Signals};
 
-/// Work for the journal's thread: says whether it went well and leaves an answer to be given after the commit.
-pub(super) type Job = Box<dyn FnOnce(&mut Core) -> (Result<(), Refusal>, Finish) + Send>;
+/// Work for the journal's thread: says whether it went well and leaves an answer to be given after the commit. When
+/// there is no transaction to work in, it gets the reason instead and passes it on.
+pub(super) type Job = Box<dyn FnOnce(Result<&mut Core, Refusal>) -> (Result<(), Refusal>, Finish) + Send>;
 /// Answers the caller, once it is known whether the commit is on disk.
 pub(super) type Finish = Box<dyn FnOnce(Result<(), Refusal>) + Send>;
 
@@ -38,7 +39,10 @@ fn commit(core: &mut Core, batch: &mut Vec<Job>, signal: &watch::Sender<Signals>
         if broken.is_none() && !alone {
             broken = core.savepoint().err();
         }
-        let (done, finish) = job(core);
+        let (done, finish) = match &broken {
+            None => job(Ok(core)),
+            Some(refusal) => job(Err(refusal.clone())),
+        };
         finishes.push(finish);
         if broken.is_none() {
             broken = match done {
@@ -56,7 +60,7 @@ fn commit(core: &mut Core, batch: &mut Vec<Job>, signal: &watch::Sender<Signals>
     if outcome.is_err() {
         core.recover();
     }
-    let outcome = outcome.and_then(|()| core.after_commit());
+    core.after_commit();
     let signals = core.signals();
     signal.send_if_modified(|old| std::mem::replace(old, signals) != signals);
     for finish in finishes {

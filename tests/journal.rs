@@ -1,0 +1,444 @@
+//! The journal by itself, on real files: what is acknowledged is there, what is refused is not.
+#![allow(clippy::unwrap_used, reason = "a helper that cannot go on fails the test")]
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use afterplay::clock::{Clock, ManualClock};
+use afterplay::event::EventType;
+use afterplay::journal::{Append, Journal, Made, NewEvent, Next, Policy, Refusal, Scope, Split, Writer};
+use afterplay::session::{Consent, Key, Limits, State, Why};
+
+const ME: Scope = Scope { uid: 1000, admin: false };
+const ROOT: Scope = Scope { uid: 0, admin: true };
+
+fn policy() -> Policy {
+    Policy {
+        limits: Limits { idle_ms: 600_000, age_ms: 86_400_000, grace_ms: 5000 },
+        identity: None,
+        player_name: None,
+        channel: None,
+        implementation: r#"{"name":"n","version":"1","environment":"app"}"#.into(),
+        max_bytes: 64 << 20,
+        max_bytes_per_user: 48 << 20,
+        max_open_per_user: 64,
+        keep_receipts_ms: 86_400_000,
+        keep_quarantined_ms: 86_400_000,
+        initial_consent: Consent::In,
+    }
+}
+
+fn event(kind: EventType, body: &str) -> NewEvent {
+    NewEvent {
+        kind,
+        seq: None,
+        said_ms: None,
+        playhead: 0.0,
+        body: body.to_owned().into(),
+        title: (kind == EventType::SessionStart).then(|| "a title".into()),
+        identity: None,
+        lacks: (false, false),
+    }
+}
+
+fn start() -> NewEvent {
+    event(EventType::SessionStart, r#"{"mediaEventType":"media.sessionStart"}"#)
+}
+
+fn ping(n: u64) -> NewEvent {
+    NewEvent {
+        seq: Some(n),
+        ..event(EventType::Ping, &format!(r#"{{"mediaEventType":"media.ping","seq":{n}}}"#))
+    }
+}
+
+fn append(key: &str, events: Vec<NewEvent>) -> Append {
+    Append::new(ME.uid, key.parse::<Key>().unwrap(), events)
+}
+
+struct Open {
+    journal: Journal,
+    writer: Writer,
+}
+
+impl Open {
+    fn at(path: &Path, clock: &Arc<ManualClock>) -> Open {
+        Open::with(path, clock, policy())
+    }
+
+    fn with(path: &Path, clock: &Arc<ManualClock>, policy: Policy) -> Open {
+        let (journal, writer) = Journal::open(path, policy, Clock::Manual(clock.clone())).unwrap();
+        Open { journal, writer }
+    }
+
+    fn close(self) {
+        drop(self.journal);
+        self.writer.join();
+    }
+}
+
+fn clock() -> Arc<ManualClock> {
+    ManualClock::at(1_780_000_000_000, "boot-1")
+}
+
+#[tokio::test]
+async fn requests_that_wait_together_are_answered_together_and_each_by_itself() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = Open::at(&dir.path().join("journal.db"), &clock());
+    let mut waiting = tokio::task::JoinSet::new();
+    for n in 0..40 {
+        let journal = open.journal.clone();
+        // Every other session has no start and must be refused without harm to its neighbours.
+        let first = if n % 2 == 0 { start() } else { ping(0) };
+        waiting
+            .spawn(async move { (n, journal.append(append(&format!("s{n}"), vec![first, ping(1)])).await) });
+    }
+    while let Some(answer) = waiting.join_next().await {
+        let (n, answer) = answer.unwrap();
+        match answer {
+            Ok(appended) => assert_eq!((n % 2, appended.recorded, appended.seq), (0, 2, 1)),
+            Err(refusal) => assert!(n % 2 == 1 && matches!(refusal, Refusal::NotStarted), "{refusal}"),
+        }
+    }
+    let page = open.journal.list(ME, None, 100, None).await.unwrap();
+    assert_eq!(page.sessions.len(), 20);
+    assert!(page.sessions.iter().all(|session| session.events == 2));
+    open.close();
+}
+
+#[tokio::test]
+async fn an_append_is_all_or_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = Open::at(&dir.path().join("journal.db"), &clock());
+    open.journal.append(append("a", vec![start(), ping(1)])).await.unwrap();
+    let other = NewEvent { body: "{\"other\":1}".into(), ..ping(1) };
+    let refused = open.journal.append(append("a", vec![ping(2), other, ping(3)])).await;
+    assert!(matches!(refused, Err(Refusal::Sequence(_))), "{refused:?}");
+    let events = open.journal.recorded(ME, "a".into()).await.unwrap();
+    assert_eq!(events.iter().map(|event| event.seq).collect::<Vec<_>>(), [0, 1]);
+    // Several sessions in one call stand or fall together, in memory as well as on disk.
+    let refused =
+        open.journal.append_all(vec![append("b", vec![start()]), append("a", vec![ping(9), start()])]).await;
+    assert!(refused.is_err());
+    assert!(matches!(open.journal.recorded(ME, "b".into()).await, Err(Refusal::UnknownSession)));
+    assert_eq!(open.journal.append(append("a", vec![ping(2)])).await.unwrap().seq, 2);
+    assert!(open.journal.append(append("b", vec![start()])).await.unwrap().created);
+    open.close();
+}
+
+#[tokio::test]
+async fn a_restart_in_the_same_boot_goes_on_and_a_new_boot_completes() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("journal.db");
+    let clock = clock();
+    let open = Open::at(&path, &clock);
+    open.journal.append(append("a", vec![start(), ping(1)])).await.unwrap();
+    clock.advance(Duration::from_secs(1));
+    open.journal.append(append("b", vec![start()])).await.unwrap();
+    open.journal.append(append("b", vec![event(EventType::SessionEnd, "{}")])).await.unwrap();
+    open.close();
+
+    clock.advance(Duration::from_secs(1));
+    let open = Open::at(&path, &clock);
+    assert_eq!(open.journal.signals().borrow().deadline, Some(7000), "the grace of b goes on");
+    assert_eq!(open.journal.append(append("a", vec![ping(1), ping(2)])).await.unwrap().duplicates, 1);
+    clock.advance(Duration::from_secs(5));
+    open.journal.complete_due().await.unwrap();
+    let detail = open.journal.detail(ME, "b".into()).await.unwrap();
+    assert_eq!((detail.summary.state, detail.summary.why), (State::Completed, Some(Why::End)));
+    open.close();
+
+    clock.reboot(1_780_001_000_000, "boot-2");
+    let open = Open::at(&path, &clock);
+    let detail = open.journal.detail(ME, "a".into()).await.unwrap();
+    assert_eq!((detail.summary.state, detail.summary.why), (State::Completed, Some(Why::Boot)));
+    assert_eq!(detail.summary.events, 3);
+    let Next::Ready(id) = open.journal.next_due(Vec::new()).await.unwrap() else { panic!("nothing due") };
+    let outgoing = open.journal.outgoing(id).await.unwrap().unwrap();
+    assert_eq!(outgoing.events.len(), 3);
+    open.close();
+}
+
+#[tokio::test]
+async fn a_deadline_holds_whether_or_not_a_timer_fired() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = clock();
+    let open = Open::at(&dir.path().join("journal.db"), &clock);
+    open.journal.append(append("a", vec![start()])).await.unwrap();
+    // A wall clock that leaps is not time that passed.
+    clock.set_wall(4_000_000_000_000);
+    assert_eq!(open.journal.append(append("a", vec![ping(1)])).await.unwrap().recorded, 1);
+    clock.advance(Duration::from_secs(600));
+    let late = open.journal.append(append("a", vec![event(EventType::SessionEnd, "{}")])).await.unwrap();
+    assert_eq!((late.recorded, late.state), (0, State::Completed));
+    open.close();
+}
+
+fn full(kind: EventType, collection: &str) -> NewEvent {
+    let body = format!(r#"{{"mediaEventType":"{kind}","mediaCollection":{collection}}}"#);
+    event(kind, &body)
+}
+
+#[tokio::test]
+async fn what_comes_after_our_own_end_goes_on_in_a_successor() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("journal.db");
+    let clock = clock();
+    let open = Open::at(&path, &clock);
+    let start = full(EventType::SessionStart, r#"{"playhead":0,"sessionDetails":{"name":"n"}}"#);
+    let chapter = full(EventType::ChapterStart, r#"{"playhead":1,"chapterDetails":{"index":3}}"#);
+    let play = full(EventType::Play, r#"{"playhead":1}"#);
+    open.journal.append(append("a", vec![start.clone(), play, chapter])).await.unwrap();
+    clock.advance(Duration::from_secs(600));
+
+    let ping = |seq: u64| NewEvent {
+        seq: Some(seq),
+        ..full(EventType::Ping, &format!(r#"{{"playhead":{}}}"#, 10 * seq))
+    };
+    let answer = open.journal.append(append("a", vec![ping(3)])).await.unwrap();
+    assert_eq!((answer.continues_as.as_deref(), answer.recorded, answer.seq), (Some("a~2"), 1, 3));
+    assert!(!answer.created);
+    let answer = open.journal.append(append("a", vec![ping(3), ping(4)])).await.unwrap();
+    assert_eq!((answer.continues_as.as_deref(), answer.recorded, answer.duplicates), (Some("a~2"), 1, 1));
+    // A resend of what the predecessor holds is known too.
+    let resent = NewEvent { seq: Some(0), ..start };
+    assert_eq!(open.journal.append(append("a", vec![resent])).await.unwrap().duplicates, 1);
+
+    let first = open.journal.detail(ME, "a".into()).await.unwrap();
+    let second = open.journal.detail(ME, "a~2".into()).await.unwrap();
+    assert_eq!((first.summary.why, first.continues_as.as_deref()), (Some(Why::Idle), Some("a~2")));
+    assert_eq!((second.summary.state, second.continues.as_deref()), (State::Open, Some("a")));
+    assert_eq!((first.summary.events, second.summary.events), (3, 2), "only the player's events count");
+    let recorded = open.journal.recorded(ME, "a~2".into()).await.unwrap();
+    assert_eq!(recorded.iter().map(|event| event.seq).collect::<Vec<_>>(), [3, 4]);
+
+    // The same after a restart, and the player's own end ends it for good.
+    open.close();
+    let open = Open::at(&path, &clock);
+    let (state, _) = open.journal.complete(ME, "a".into()).await.unwrap();
+    assert_eq!(state, State::Completed);
+    let refused = open.journal.append(append("a", vec![ping(9)])).await;
+    assert!(matches!(refused, Err(Refusal::Completed { why: Why::Complete, .. })), "{refused:?}");
+    let outgoing = open.journal.outgoing_by_key(ME, "a~2".into()).await.unwrap();
+    let kinds: Vec<EventType> = outgoing.events.iter().map(|event| event.kind).collect();
+    use EventType as T;
+    assert_eq!(kinds, [T::SessionStart, T::ChapterStart, T::Play, T::Ping, T::Ping]);
+    assert!(outgoing.resumes && outgoing.events[0].body.contains("\"hasResume\":true"));
+    let status = open.journal.status(ROOT).await.unwrap();
+    assert_eq!(status.stored, 5);
+    open.close();
+}
+
+#[tokio::test]
+async fn a_playhead_that_stands_still_for_long_ends_a_session() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = clock();
+    let open = Open::at(&dir.path().join("journal.db"), &clock);
+    open.journal.append(append("a", vec![full(EventType::SessionStart, "{}")])).await.unwrap();
+    for _ in 0..29 {
+        clock.advance(Duration::from_secs(60));
+        let answer = open.journal.append(append("a", vec![event(EventType::Ping, "{}")])).await.unwrap();
+        assert_eq!(answer.continues_as, None);
+    }
+    clock.advance(Duration::from_secs(60));
+    let answer = open.journal.append(append("a", vec![event(EventType::Ping, "{}")])).await.unwrap();
+    assert_eq!(answer.continues_as.as_deref(), Some("a~2"));
+    open.close();
+}
+
+#[tokio::test]
+async fn what_is_out_of_order_is_recorded_and_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = Open::at(&dir.path().join("journal.db"), &clock());
+    let ad = full(EventType::AdStart, "{}");
+    let answer = open.journal.append(append("a", vec![start(), ad])).await.unwrap();
+    assert_eq!((answer.recorded, answer.warnings.len()), (2, 1));
+    let detail = open.journal.detail(ME, "a".into()).await.unwrap();
+    assert!(detail.warnings.unwrap().get().contains("outside an ad break"));
+    open.close();
+}
+
+#[tokio::test]
+async fn damage_is_noticed_before_a_byte_leaves() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("journal.db");
+    let clock = clock();
+    for (table, change) in [
+        ("events", "body = replace(body, 'ping', 'pong')"),
+        ("events", "wall_ms = wall_ms + 1"),
+        ("events", "seq = 7"),
+        ("events", "type = 'media.play'"),
+        ("sessions", "identity_map = '{}'"),
+        ("sessions", "completed_sum = 1"),
+    ] {
+        let open = Open::at(&path, &clock);
+        open.journal.append(append("a", vec![start(), ping(1), ping(2)])).await.unwrap();
+        open.journal.complete(ME, "a".into()).await.unwrap();
+        open.close();
+        let sql = match table {
+            "events" => format!("UPDATE events SET {change} WHERE n = 1"),
+            _ => format!("UPDATE sessions SET {change}"),
+        };
+        edit(&path, &sql);
+        let open = Open::at(&path, &clock);
+        let Next::Ready(id) = open.journal.next_due(Vec::new()).await.unwrap() else { panic!("nothing due") };
+        let outgoing = open.journal.outgoing(id).await;
+        assert!(matches!(outgoing, Err(Refusal::Damaged(_))), "{change}: {outgoing:?}");
+        open.journal.discard(ME, "a".into()).await.unwrap();
+        open.close();
+    }
+}
+
+/// Changes the file behind the journal's back.
+#[allow(clippy::disallowed_methods, reason = "damage is done from outside")]
+fn edit(path: &Path, sql: &str) {
+    rusqlite::Connection::open(path).unwrap().execute_batch(sql).unwrap();
+}
+
+#[tokio::test]
+async fn opting_out_leaves_no_trace_in_the_files() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("journal.db");
+    let open = Open::at(&path, &clock());
+    let marked = |n: usize| NewEvent {
+        body: format!("{{\"mediaEventType\":\"media.ping\",\"trace\":\"tell-tale-{n}\"}}").into(),
+        ..event(EventType::Ping, "")
+    };
+    for key in ["tell-tale-a", "tell-tale-b"] {
+        let start = NewEvent {
+            title: Some("tell-tale title".into()),
+            identity: Some(r#"{"Email":[{"id":"tell-tale@example.com","primary":true}]}"#.into()),
+            ..start()
+        };
+        open.journal.append(append(key, vec![start])).await.unwrap();
+        for n in 0..200 {
+            open.journal.append(append(key, vec![marked(n)])).await.unwrap();
+        }
+    }
+    open.journal.discard(ME, "tell-tale-b".into()).await.unwrap();
+    let fpid = open.journal.identity().await.unwrap();
+    let found = |needle: &str| {
+        std::fs::read_dir(dir.path()).unwrap().any(|file| {
+            let bytes = std::fs::read(file.unwrap().path()).unwrap();
+            bytes.windows(needle.len()).any(|window| window == needle.as_bytes())
+        })
+    };
+    assert!(found("tell-tale") && found(&fpid), "the search must be able to find something");
+    open.journal.set_consent(Consent::Out).await.unwrap();
+    assert!(!found("tell-tale"));
+    assert!(!found(&fpid));
+    let refused = open.journal.append(append("c", vec![start()])).await;
+    assert!(matches!(refused, Err(Refusal::ConsentOut)));
+    let status = open.journal.status(ROOT).await.unwrap();
+    assert_eq!(status.stored, 0);
+    assert_eq!(status.losses.values().sum::<u64>(), 402);
+    open.close();
+}
+
+#[tokio::test]
+async fn a_full_quota_refuses_and_gives_way() {
+    let dir = tempfile::tempdir().unwrap();
+    let open =
+        Open::with(&dir.path().join("journal.db"), &clock(), Policy { max_bytes: 1 << 20, ..policy() });
+    let large = |n: u64| NewEvent {
+        body: format!("{{\"seq\":{n},\"pad\":\"{}\"}}", "x".repeat(60_000)).into(),
+        ..ping(n)
+    };
+    open.journal.append(append("a", vec![start()])).await.unwrap();
+    let mut taken = 0;
+    let refusal = loop {
+        match open.journal.append(append("a", vec![large(taken + 1)])).await {
+            Ok(_) => taken += 1,
+            Err(refusal) => break refusal,
+        }
+        assert!(taken < 30, "the quota does not hold");
+    };
+    assert!(matches!(refusal, Refusal::Full(_)), "{refusal}");
+    assert_eq!(open.journal.recorded(ME, "a".into()).await.unwrap().len() as u64, taken + 1);
+    open.journal.discard(ME, "a".into()).await.unwrap();
+    assert!(open.journal.append(append("b", vec![start()])).await.unwrap().created);
+    open.close();
+}
+
+#[tokio::test]
+async fn users_do_not_see_each_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = Open::at(&dir.path().join("journal.db"), &clock());
+    let other = Scope { uid: 2000, admin: false };
+    open.journal.append(append("same", vec![start(), ping(1)])).await.unwrap();
+    let theirs = Append { owner: other.uid, ..append("same", vec![start()]) };
+    assert!(open.journal.append(theirs).await.unwrap().created);
+    assert_eq!(open.journal.recorded(ME, "same".into()).await.unwrap().len(), 2);
+    assert_eq!(open.journal.recorded(other, "same".into()).await.unwrap().len(), 1);
+    assert!(matches!(open.journal.recorded(ROOT, "same".into()).await, Err(Refusal::Ambiguous(_))));
+    open.journal.discard(other, "same".into()).await.unwrap();
+    assert!(matches!(open.journal.detail(other, "same".into()).await, Err(Refusal::UnknownSession)));
+    assert_eq!(open.journal.detail(ROOT, "same".into()).await.unwrap().summary.uid, ME.uid);
+    let status = open.journal.status(other).await.unwrap();
+    assert_eq!((status.stored, status.sessions.len()), (0, 0));
+    open.close();
+}
+
+#[tokio::test]
+async fn one_user_cannot_fill_the_others_room() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("journal.db");
+    let small = Policy { max_bytes_per_user: 100_000, ..policy() };
+    let open = Open::with(&path, &clock(), small.clone());
+    let large = |n: u64| NewEvent { body: format!("\"{}\"", "x".repeat(30_000)).into(), ..ping(n) };
+    open.journal.append(append("a", vec![start(), large(1), large(2), large(3)])).await.unwrap();
+    let refused = open.journal.append(append("a", vec![large(4)])).await;
+    assert!(matches!(refused, Err(Refusal::Full(_))), "{refused:?}");
+    let theirs = Append { owner: 2000, ..append("b", vec![start(), large(1)]) };
+    assert_eq!(open.journal.append(theirs).await.unwrap().recorded, 2);
+    open.close();
+    // The same after a restart, and room that was given back can be used again.
+    let open = Open::with(&path, &clock(), small);
+    assert!(open.journal.append(append("a", vec![large(4)])).await.is_err());
+    open.journal.discard(ME, "a".into()).await.unwrap();
+    assert!(open.journal.append(append("c", vec![start(), large(1)])).await.is_ok());
+    open.close();
+}
+
+#[tokio::test]
+async fn a_session_cut_in_two_keeps_every_event_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("journal.db");
+    let clock = clock();
+    let open = Open::at(&path, &clock);
+    open.journal.append(append("a", vec![start(), ping(1), ping(2), ping(3)])).await.unwrap();
+    open.journal.complete(ME, "a".into()).await.unwrap();
+    let Next::Ready(id) = open.journal.next_due(Vec::new()).await.unwrap() else { panic!("nothing due") };
+    let whole = open.journal.outgoing(id).await.unwrap().unwrap();
+    let made = |kind: EventType, at: usize| Made {
+        kind,
+        body: format!(r#"{{"mediaEventType":"{kind}","mediaCollection":{{"playhead":2}}}}"#),
+        times: whole.events[at].times,
+    };
+    let split = Split {
+        id,
+        second: vec![2, 3],
+        closing: vec![made(EventType::SessionEnd, 1)],
+        opening: vec![made(EventType::SessionStart, 2)],
+        warning: "cut in two".into(),
+    };
+    assert_eq!(open.journal.split(split).await.unwrap().as_deref(), Some("a~2"));
+    open.close();
+    let open = Open::at(&path, &clock);
+    let mut bodies = Vec::new();
+    for (name, kinds) in [
+        ("a", vec![EventType::SessionStart, EventType::Ping, EventType::SessionEnd]),
+        ("a~2", vec![EventType::SessionStart, EventType::Ping, EventType::Ping]),
+    ] {
+        let part = open.journal.outgoing_by_key(ME, name.into()).await.unwrap();
+        assert_eq!(part.events.iter().map(|event| event.kind).collect::<Vec<_>>(), kinds);
+        let detail = open.journal.detail(ME, name.into()).await.unwrap();
+        assert_eq!((detail.summary.state, detail.summary.events), (State::Completed, 2));
+        assert!(detail.warnings.unwrap().get().contains("cut in two"));
+        bodies.extend(open.journal.recorded(ME, name.into()).await.unwrap());
+    }
+    assert_eq!(bodies.iter().map(|event| event.seq).collect::<Vec<_>>(), [0, 1, 2, 3]);
+    assert_eq!(open.journal.status(ROOT).await.unwrap().stored, 4);
+    open.close();
+}
