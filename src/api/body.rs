@@ -161,6 +161,7 @@ pub(super) fn owned_event(event: CheckedEvent<'_>, body: Bytes) -> NewEvent {
         kind: event.kind,
         seq: event.seq,
         said_ms: event.said_ms,
+        playhead: event.playhead,
         body,
         title: event.title,
         identity: event.identity,

@@ -17,7 +17,8 @@ use super::{Api, body, body::Received};
 use crate::event::Problem;
 use crate::journal::{Append, Appended, Detail, Outgoing, Page, Refusal, Scope};
 use crate::json;
-use crate::session::{Consent, Key, State};
+use crate::session::{Consent, Key, Name, State};
+use crate::upload::body_of;
 
 type Reply<T> = Result<T, ApiError>;
 
@@ -34,12 +35,14 @@ struct Answer<'a> {
     recorded: u64,
     duplicates: u64,
     seq: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    continues_as: Option<&'a str>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     warnings: Vec<Problem>,
 }
 
 /// The session that a path names.
-pub(super) struct Named(Key);
+pub(super) struct Named(Name);
 
 impl<S: Send + Sync> FromRequestParts<S> for Named {
     type Rejection = ApiError;
@@ -60,6 +63,7 @@ fn answer(key: &Key, appended: &Appended, warnings: Vec<Problem>) -> Response {
         recorded: appended.recorded,
         duplicates: appended.duplicates,
         seq: appended.seq,
+        continues_as: appended.continues_as.as_deref(),
         warnings,
     };
     let mut response = (status, Json(answer)).into_response();
@@ -84,7 +88,9 @@ async fn append(
         Refusal::NotStarted if found.batch => ApiError::from(refusal).under("[0]"),
         _ => refusal.into(),
     })?;
-    Ok(answer(&key, &appended, found.warnings))
+    let mut warnings = found.warnings;
+    warnings.extend(appended.warnings.iter().map(|(_, warning)| warning.clone()));
+    Ok(answer(&key, &appended, warnings))
 }
 
 /// `POST /v1/sessions`
@@ -108,7 +114,11 @@ pub(super) async fn events(
     Named(key): Named,
     headers: HeaderMap,
 ) -> Reply<Response> {
-    append(&api, scope, key, &headers, body).await
+    if key.generation.is_some() {
+        // A successor can be named, but only its key's first event makes a session.
+        api.journal.detail(scope, key.to_string()).await?;
+    }
+    append(&api, scope, key.key, &headers, body).await
 }
 
 /// `POST /v1/sessions/{key}/complete`
@@ -118,7 +128,7 @@ pub(super) async fn complete(
     Named(key): Named,
 ) -> Reply<Response> {
     let (state, why) = api.journal.complete(scope, key.to_string()).await?;
-    Ok(Json(serde_json::json!({ "session": key, "state": state, "why": why })).into_response())
+    Ok(Json(serde_json::json!({ "session": key.key, "state": state, "why": why })).into_response())
 }
 
 /// `GET /v1/sessions`
@@ -204,9 +214,11 @@ pub(super) async fn payload_of(
 
 fn build(api: &Api, outgoing: &Outgoing) -> Reply<Vec<u8>> {
     let now = api.clock.now().wall_ms;
-    crate::upload::body_of(outgoing, api.config.borrow().upload.timestamp.then_some(now)).map_err(|error| {
+    let timestamp = api.config.borrow().upload.timestamp.then_some(now);
+    let built = body_of(outgoing, timestamp, &api.uploader.shape()).map_err(|error| {
         ApiError::new(409, "no_payload", format!("The payload of this session cannot be built: {error}."))
-    })
+    })?;
+    Ok(built.body)
 }
 
 /// `POST /v1/sessions/{key}/retry`

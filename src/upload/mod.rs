@@ -5,9 +5,14 @@
 
 pub mod book;
 mod courier;
+pub mod cut;
+mod ledger;
 pub mod payload;
+pub mod repair;
 pub mod retry;
 pub mod send;
+pub mod shape;
+pub mod thin;
 pub mod verdict;
 
 use std::time::Duration;
@@ -20,6 +25,7 @@ use crate::journal::{Outgoing, Refusal};
 use crate::upload::payload::{Facts, Implementation, PayloadError, Recorded};
 
 pub use self::courier::{Courier, Parts};
+pub use self::payload::{Built, Shape};
 
 /// What the uploader is doing (product section 4.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -72,6 +78,7 @@ enum Command {
 pub struct Uploader {
     commands: mpsc::Sender<Command>,
     view: watch::Receiver<View>,
+    shape: watch::Receiver<Shape>,
 }
 
 impl Uploader {
@@ -92,6 +99,11 @@ impl Uploader {
         }
     }
 
+    /// What payloads are made to fit.
+    pub fn shape(&self) -> Shape {
+        *self.shape.borrow()
+    }
+
     /// What the uploader is doing.
     pub fn view(&self) -> watch::Receiver<View> {
         self.view.clone()
@@ -99,7 +111,7 @@ impl Uploader {
 }
 
 /// The request body of a session. `timestamp_ms` is `xdm.timestamp` as long as no attempt has frozen one.
-pub fn body_of(session: &Outgoing, timestamp_ms: Option<i64>) -> Result<Vec<u8>, PayloadError> {
+pub fn body_of(session: &Outgoing, timestamp_ms: Option<i64>, shape: &Shape) -> Result<Built, PayloadError> {
     let times: Vec<_> = session.events.iter().map(|event| event.times).collect();
     let events: Vec<Recorded<'_>> = session
         .events
@@ -119,12 +131,19 @@ pub fn body_of(session: &Outgoing, timestamp_ms: Option<i64>) -> Result<Vec<u8>,
             version: text("version"),
             environment: text("environment"),
         },
+        resumes: session.resumes,
         timestamp_ms: match session.attempts {
             0 => timestamp_ms,
             _ => session.timestamp_ms,
         },
     };
-    payload::build(&facts, &events)
+    payload::build(&facts, &events, &Shape { budget: budget_of(session, shape), ..*shape })
+}
+
+/// Bytes of body to stay within: one that was refused must become smaller, whatever else is allowed.
+fn budget_of(session: &Outgoing, shape: &Shape) -> usize {
+    let refused = session.refused_bytes.and_then(|bytes| usize::try_from(bytes - 1).ok());
+    refused.map_or(shape.budget, |bytes| shape.budget.min(bytes))
 }
 
 /// How long an upload that is on its way may take to end when the service stops.

@@ -1,11 +1,15 @@
-//! A session to its request body (contract sections 3 to 7).
+//! A session to its request body (contract sections 3 to 7, 12.3).
 //!
-//! The same session gives the same bytes at each attempt: nothing here asks a clock or a setting.
+//! The same session gives the same bytes at each attempt with the same shape: nothing here asks a clock.
 
 mod collection;
 
 use thiserror::Error;
 
+use super::repair::{Repaired, Warning, repair};
+use super::shape::{Event, Origin, spread};
+use super::thin::{Level, thin};
+use crate::config::Thin;
 use crate::event::{EventType, rfc3339};
 use crate::json;
 
@@ -20,6 +24,8 @@ pub struct Facts<'a> {
     pub channel: Option<&'a str>,
     /// Who speaks.
     pub implementation: Implementation<'a>,
+    /// Whether the start goes on where another session ended (contract section 8).
+    pub resumes: bool,
     /// `xdm.timestamp`, the time of the first attempt; left out if there is none.
     pub timestamp_ms: Option<i64>,
 }
@@ -71,45 +77,89 @@ pub enum PayloadError {
     Time(i64),
 }
 
-/// The request body of a session: compact, start first, the rest by time and then by arrival.
+/// What may be left out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shape {
+    /// Bytes of body to stay within.
+    pub budget: usize,
+    /// How pings are thinned out.
+    pub thin: Thin,
+}
+
+/// A request body, and what was done to make it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Built {
+    /// The bytes to send.
+    pub body: Vec<u8>,
+    /// How far pings are thinned out.
+    pub level: Level,
+    /// Pings that are left out.
+    pub thinned: usize,
+    /// State updates that went into the one before.
+    pub merged: usize,
+    /// Events that no player sent.
+    pub synthetic: usize,
+    /// What is odd about the order of events.
+    pub warnings: Vec<Warning>,
+    /// Events in the body.
+    pub events: usize,
+}
+
+/// The request body of a session: compact, start first, the rest by time and then by arrival, repaired and thinned out.
 ///
 /// A default that is missing in both the event and the facts is left out; intake sees to it that none is.
-pub fn build(facts: &Facts<'_>, events: &[Recorded<'_>]) -> Result<Vec<u8>, PayloadError> {
-    let order = order(events)?;
-    let mut times: Vec<i64> = order.iter().map(|&n| events[n].at_ms).collect();
-    spread(&mut times);
-
-    json::members(facts.identity_map).map_err(|p| PayloadError::Identity(p.to_string()))?;
-    let mut out = String::with_capacity(1024 + events.iter().map(|e| e.body.len() + 64).sum::<usize>());
-    out.push_str(r#"{"events":[{"xdm":{"eventType":"media.downloaded","identityMap":"#);
-    json::compact_into(facts.identity_map, &mut out);
-    out.push_str(r#","implementationDetails":{"name":"#);
-    json::quote_into(facts.implementation.name, &mut out);
-    out.push_str(r#","version":"#);
-    json::quote_into(facts.implementation.version, &mut out);
-    out.push_str(r#","environment":"#);
-    json::quote_into(facts.implementation.environment, &mut out);
-    out.push_str(r#"},"mediaDownloadedEvents":["#);
-    for (place, (&index, &at_ms)) in order.iter().zip(&times).enumerate() {
+pub fn build(facts: &Facts<'_>, events: &[Recorded<'_>], shape: &Shape) -> Result<Built, PayloadError> {
+    let repaired = repaired(facts, events)?;
+    let (mut out, tail) = envelope(facts)?;
+    let room = (shape.budget + 1).saturating_sub(out.len() + tail.len());
+    let thinned = thin(repaired.events, shape.thin, room);
+    for (place, event) in thinned.events.iter().enumerate() {
         if place > 0 {
             out.push(',');
         }
-        write_event(facts, index, &events[index], at_ms, &mut out)?;
+        event.write(&mut out).map_err(PayloadError::Time)?;
     }
-    out.push(']');
-    if let Some(at_ms) = facts.timestamp_ms {
-        out.push_str(r#","timestamp":"#);
-        json::quote_into(&time(at_ms)?, &mut out);
-    }
-    out.push_str("}}]}");
-    Ok(out.into_bytes())
+    out.push_str(&tail);
+    Ok(Built {
+        body: out.into_bytes(),
+        level: thinned.level,
+        thinned: thinned.removed,
+        merged: thinned.merged,
+        synthetic: repaired.synthetic,
+        warnings: repaired.warnings,
+        events: thinned.events.len(),
+    })
 }
 
-/// Moves later times on so that neighbours differ by at least 1 ms; never reorders (contract section 4).
-pub fn spread(times: &mut [i64]) {
-    for n in 1..times.len() {
-        times[n] = times[n].max(times[n - 1].saturating_add(1));
+/// All events as they are to be sent, and the synthetic ones among them, at least 1 ms apart.
+pub(super) fn repaired(facts: &Facts<'_>, events: &[Recorded<'_>]) -> Result<Repaired, PayloadError> {
+    let written: Result<Vec<Event>, _> =
+        order(events)?.into_iter().map(|index| read(facts, index, &events[index])).collect();
+    let mut repaired = repair(written?);
+    spread(&mut repaired.events);
+    Ok(repaired)
+}
+
+/// What stands before and after the events.
+fn envelope(facts: &Facts<'_>) -> Result<(String, String), PayloadError> {
+    json::members(facts.identity_map).map_err(|p| PayloadError::Identity(p.to_string()))?;
+    let mut head = String::with_capacity(64 * 1024);
+    head.push_str(r#"{"events":[{"xdm":{"eventType":"media.downloaded","identityMap":"#);
+    json::compact_into(facts.identity_map, &mut head);
+    head.push_str(r#","implementationDetails":{"name":"#);
+    json::quote_into(facts.implementation.name, &mut head);
+    head.push_str(r#","version":"#);
+    json::quote_into(facts.implementation.version, &mut head);
+    head.push_str(r#","environment":"#);
+    json::quote_into(facts.implementation.environment, &mut head);
+    head.push_str(r#"},"mediaDownloadedEvents":["#);
+    let mut tail = "]".to_owned();
+    if let Some(at_ms) = facts.timestamp_ms {
+        tail.push_str(r#","timestamp":"#);
+        json::quote_into(&rfc3339(at_ms).ok_or(PayloadError::Time(at_ms))?, &mut tail);
     }
+    tail.push_str("}}]}");
+    Ok((head, tail))
 }
 
 /// The places of the events in the order of sending.
@@ -124,13 +174,7 @@ fn order(events: &[Recorded<'_>]) -> Result<Vec<usize>, PayloadError> {
     }
 }
 
-fn write_event(
-    facts: &Facts<'_>,
-    index: usize,
-    event: &Recorded<'_>,
-    at_ms: i64,
-    out: &mut String,
-) -> Result<(), PayloadError> {
+fn read(facts: &Facts<'_>, index: usize, event: &Recorded<'_>) -> Result<Event, PayloadError> {
     let unreadable = |why: String| PayloadError::Event { index, why };
     let members = json::members(event.body).map_err(|p| unreadable(p.to_string()))?;
     let raw = members
@@ -138,19 +182,10 @@ fn write_event(
         .find(|m| m.name == "mediaCollection")
         .ok_or_else(|| unreadable("it has no mediaCollection".into()))?
         .value;
-    out.push_str(r#"{"mediaEventType":"#);
-    json::quote_into(event.kind.as_str(), out);
-    out.push_str(r#","mediaEventTimestamp":"#);
-    json::quote_into(&time(at_ms)?, out);
-    out.push_str(r#","mediaCollection":"#);
-    collection::write(event.kind, raw, facts, out)
-        .map_err(|p| unreadable(p.under("mediaCollection").to_string()))?;
-    out.push('}');
-    Ok(())
-}
-
-fn time(at_ms: i64) -> Result<String, PayloadError> {
-    rfc3339(at_ms).ok_or(PayloadError::Time(at_ms))
+    let mut written = String::with_capacity(raw.len());
+    collection::write(event.kind, raw, facts, &mut written)
+        .and_then(|()| Event::read(Origin::Recorded(index), event.kind, event.at_ms, written))
+        .map_err(|p| unreadable(p.under("mediaCollection").to_string()))
 }
 
 #[cfg(test)]

@@ -15,11 +15,18 @@ const FACTS: Facts<'static> = Facts {
         version: "0.1.0",
         environment: "app",
     },
+    resumes: false,
     timestamp_ms: None,
 };
 
 const START: &str = r#"{"mediaEventType":"media.sessionStart","mediaCollection":{"playhead":0,"sessionDetails":{
     "name":"ep-1","contentType":"DVOD","length":90,"playerName":"p","channel":"c"}}}"#;
+
+const WHOLE: Shape = Shape { budget: 0, thin: Thin::Never };
+
+fn build(facts: &Facts<'_>, events: &[Recorded<'_>]) -> Result<Vec<u8>, PayloadError> {
+    super::build(facts, events, &WHOLE).map(|built| built.body)
+}
 
 fn text(facts: &Facts<'_>, events: &[Recorded<'_>]) -> String {
     String::from_utf8(build(facts, events).unwrap()).unwrap()
@@ -33,8 +40,11 @@ fn sent(kind: EventType, collection: &str) -> String {
         events.insert(0, Recorded { kind: EventType::SessionStart, body: START, at_ms: 0 });
     }
     let text = text(&FACTS, &events);
-    let from = text.rfind("\"mediaCollection\":").unwrap() + "\"mediaCollection\":".len();
-    text[from..].strip_suffix("}]}}]}").unwrap().to_owned()
+    let from = text.find(&format!("\"{kind}\"")).unwrap();
+    let from = from + text[from..].find("\"mediaCollection\":").unwrap() + "\"mediaCollection\":".len();
+    let rest = text[from..].strip_suffix("}]}}]}").unwrap();
+    let end = rest.find("},{\"mediaEventType\"").unwrap_or(rest.len());
+    rest[..end].to_owned()
 }
 
 /// The example session of contract section 3, as a player would record it.
@@ -255,40 +265,7 @@ fn what_cannot_be_sent_is_an_error() {
     assert_eq!(far, Err(PayloadError::Time(i64::MAX)));
 }
 
-#[test]
-fn spreading_ripples() {
-    for (given, spread_out) in [
-        (vec![], vec![]),
-        (vec![5], vec![5]),
-        (vec![1, 1, 1, 2, 10, 10], vec![1, 2, 3, 4, 10, 11]),
-        (vec![9, 1, 2], vec![9, 10, 11]),
-        (vec![i64::MAX, 0], vec![i64::MAX, i64::MAX]),
-    ] {
-        let mut times = given.clone();
-        spread(&mut times);
-        assert_eq!(times, spread_out, "{given:?}");
-    }
-}
-
 proptest! {
-    #[test]
-    fn spread_moves_later_ones_only_as_far_as_needed(
-        mut times in proptest::collection::vec(-1000_i64..1000, 0..60), sorted: bool,
-    ) {
-        if sorted {
-            times.sort_unstable();
-        }
-        let mut moved = times.clone();
-        spread(&mut moved);
-        prop_assert!(moved.windows(2).all(|w| w[1] > w[0]));
-        for n in 0..times.len() {
-            prop_assert!(moved[n] == times[n] || (n > 0 && moved[n] > times[n] && moved[n] == moved[n - 1] + 1));
-        }
-        let again = moved.clone();
-        spread(&mut moved);
-        prop_assert_eq!(again, moved);
-    }
-
     #[test]
     fn payloads_are_ordered_complete_and_the_same_each_time(
         times in proptest::collection::vec(0_i64..40, 0..30), start in 0_usize..30, start_at in 0_i64..40,
@@ -316,5 +293,18 @@ proptest! {
             .map(|e| e["mediaCollection"]["playhead"].as_u64().unwrap() as usize)
             .collect();
         prop_assert!(heads.windows(2).all(|w| (times[w[0]], w[0]) < (times[w[1]], w[1])));
+    }
+}
+
+#[test]
+fn s08_a_start_that_goes_on_says_so() {
+    for given in ["", ",\"hasResume\":false", ",\"hasResume\":true"] {
+        let body = format!(
+            r#"{{"mediaEventType":"media.sessionStart","mediaCollection":{{"playhead":0,"sessionDetails":{{"name":"n"{given}}}}}}}"#
+        );
+        let events = [Recorded { kind: EventType::SessionStart, body: &body, at_ms: 0 }];
+        let text = text(&Facts { resumes: true, ..FACTS }, &events);
+        assert_eq!(text.matches("hasResume").count(), 1, "{text}");
+        assert!(text.contains("\"hasResume\":true"), "{text}");
     }
 }
