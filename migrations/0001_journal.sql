@@ -12,6 +12,9 @@ CREATE TABLE sessions (
     id                INTEGER PRIMARY KEY AUTOINCREMENT,
     owner             INTEGER NOT NULL,              -- uid of the peer that started it
     key               TEXT    NOT NULL,
+    generation        INTEGER NOT NULL DEFAULT 1,    -- 2: key~2, which goes on after key was completed by us
+    continues         INTEGER,                       -- sessions.id of the one before
+    resumes           INTEGER NOT NULL DEFAULT 0,    -- 1: its start is sent with hasResume true
     state             TEXT    NOT NULL CHECK (state IN ('open', 'completed', 'delivered', 'quarantined')),
     why               TEXT             CHECK (why IN ('end', 'complete', 'idle', 'age', 'boot', 'import')),
     title             TEXT,                          -- for people; erased with the events
@@ -32,6 +35,7 @@ CREATE TABLE sessions (
     last_event        INTEGER,
     events            INTEGER,
     bytes             INTEGER,
+    max_seq           INTEGER,
     completed_boot    INTEGER REFERENCES boots (id),
     completed_boot_ms INTEGER,
     completed_wall_ms INTEGER,
@@ -40,6 +44,7 @@ CREATE TABLE sessions (
     -- the upload
     timestamp_ms      INTEGER,                       -- xdm.timestamp, frozen at the first attempt
     payload_sum       INTEGER,                       -- of the body sent at the first attempt
+    refused_bytes     INTEGER,                       -- of the body that a 413 refused last
     attempts          INTEGER NOT NULL DEFAULT 0,    -- all of them
     answers           INTEGER NOT NULL DEFAULT 0,    -- those that count against a limit
     first_answer_boot INTEGER, first_answer_boot_ms INTEGER, first_answer_wall_ms INTEGER,
@@ -55,7 +60,10 @@ CREATE TABLE sessions (
     settled_wall_ms   INTEGER,
     receipt           TEXT,                          -- JSON
 
-    UNIQUE (owner, key)
+    course            TEXT,                          -- JSON: what was open when we completed it
+    warnings          TEXT,                          -- JSON: what is odd about its events
+
+    UNIQUE (owner, key, generation)
 ) STRICT;
 
 CREATE INDEX sessions_by_state ON sessions (state, id);
@@ -68,10 +76,12 @@ CREATE TABLE events (
     seq      INTEGER NOT NULL,                       -- the player's number, or ours
     type     TEXT    NOT NULL,
     said_ms  INTEGER,                                -- mediaEventTimestamp, when the player gave one
+    playhead REAL    NOT NULL,
+    synthetic INTEGER NOT NULL DEFAULT 0,            -- 1: ours, made where a session goes on; its seq is negative
     boot     INTEGER NOT NULL,
     boot_ms  INTEGER NOT NULL,
     wall_ms  INTEGER NOT NULL,
-    checksum INTEGER NOT NULL,                       -- over all other columns but id
+    checksum INTEGER NOT NULL,                       -- over all other columns but id and playhead
     body     TEXT    NOT NULL                        -- byte for byte as the player sent it
 ) STRICT;
 

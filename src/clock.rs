@@ -28,18 +28,19 @@ pub struct Moment {
 }
 
 impl Moment {
-    /// Milliseconds from `earlier` to `self`, never negative: boot time within a boot, wall time across boots.
+    /// Milliseconds from `earlier` to `self`, never negative: boot time within a boot. Across boots the wall time, if
+    /// both can be believed, but never less than the present boot has lasted: a clock that was wrong then or is wrong
+    /// now must neither cut a wait short nor hold it up.
     pub fn since(&self, earlier: &Moment) -> i64 {
-        let elapsed = if self.boot == earlier.boot {
-            self.boot_ms.saturating_sub(earlier.boot_ms)
-        } else {
-            self.wall_ms.saturating_sub(earlier.wall_ms)
-        };
-        elapsed.max(0)
+        if self.boot == earlier.boot {
+            return self.boot_ms.saturating_sub(earlier.boot_ms).max(0);
+        }
+        let believed = earlier.wall_ms >= PLAUSIBLE_FROM_MS && self.wall_ms >= PLAUSIBLE_FROM_MS;
+        let by_wall = if believed { self.wall_ms.saturating_sub(earlier.wall_ms) } else { 0 };
+        by_wall.max(self.boot_ms).max(0)
     }
 
-    /// How long from `self` until `wait_ms` after `set` have passed, at most `wait_ms`: a clock that was set back
-    /// between two boots must not stretch a wait.
+    /// How long from `self` until `wait_ms` after `set` have passed, at most `wait_ms`.
     pub fn remaining(&self, set: &Moment, wait_ms: i64) -> i64 {
         wait_ms.saturating_sub(self.since(set)).clamp(0, wait_ms.max(0))
     }
@@ -198,13 +199,25 @@ mod tests {
 
     #[test]
     fn waits_neither_stretch_nor_go_negative() {
+        const WALL: i64 = PLAUSIBLE_FROM_MS + 1000;
         let at = |boot, boot_ms, wall_ms| Moment { boot, boot_ms, wall_ms };
         for (name, set, now, wait, left) in [
             ("same boot", at(1, 100, 0), at(1, 150, 0), 80, 30),
-            ("same boot, wall set forward", at(1, 100, 0), at(1, 150, 9_999_999), 80, 30),
+            ("same boot, wall set forward", at(1, 100, 0), at(1, 150, WALL), 80, 30),
+            ("same boot, wall set back", at(1, 100, WALL), at(1, 150, 0), 80, 30),
             ("over", at(1, 100, 0), at(1, 500, 0), 80, 0),
-            ("next boot", at(1, 100, 1000), at(2, 5, 1050), 80, 30),
-            ("next boot, clock set back", at(1, 100, 1000), at(2, 5, 10), 80, 80),
+            ("next boot", at(1, 100, WALL), at(2, 5, WALL + 50), 80, 30),
+            ("next boot, clock set back", at(1, 100, WALL), at(2, 5, WALL - 500), 80, 75),
+            (
+                "next boot, clock set back, the wait has passed",
+                at(1, 100, WALL),
+                at(2, 90, WALL - 500),
+                80,
+                0,
+            ),
+            ("set in 1970, clock right since", at(1, 100, 40), at(2, 5, WALL), 80, 75),
+            ("set in 1970, clock right since, the wait has passed", at(1, 100, 40), at(2, 80, WALL), 80, 0),
+            ("booted in 1970 again", at(1, 100, 40), at(2, 30, 90), 80, 50),
         ] {
             assert_eq!(now.remaining(&set, wait), left, "{name}");
         }

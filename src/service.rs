@@ -135,7 +135,10 @@ impl Service {
             ("local API", Ok(()))
         });
         let uploading = courier.run(stopped.clone());
-        parts.spawn(async move { ("uploader", uploading.await.map_err(ServiceError::from)) });
+        parts.spawn(async move {
+            uploading.await;
+            ("uploader", Ok(()))
+        });
         let keeping = keep_deadlines(journal.clone(), clock, link.clock_steps(), stopped);
         parts.spawn(async move {
             keeping.await;
@@ -230,6 +233,10 @@ fn policy(config: &Config) -> Policy {
         channel: config.defaults.channel.clone(),
         implementation: implementation.to_string(),
         max_bytes: i64::try_from(config.journal.max_bytes).unwrap_or(i64::MAX),
+        max_bytes_per_user: i64::try_from(
+            config.journal.max_bytes / 100 * config.journal.max_percent_per_user as u64,
+        )
+        .unwrap_or(i64::MAX),
         max_open_per_user: config.journal.max_open_sessions_per_user,
         keep_receipts_ms: ms(config.journal.keep_receipts),
         keep_quarantined_ms: ms(config.journal.keep_quarantined),
@@ -237,14 +244,18 @@ fn policy(config: &Config) -> Policy {
     }
 }
 
+/// Between two tries when the journal refuses to complete sessions.
+const COMPLETE_AGAIN_MS: i64 = 1000;
+
 /// Completes open sessions when their time has come. With none open there is no timer.
 async fn keep_deadlines(journal: Journal, clock: Clock, mut steps: watch::Receiver<u64>, mut stop: Stop) {
     let mut signals = journal.signals();
+    let mut not_before = i64::MIN;
     loop {
         let deadline = signals.borrow_and_update().deadline;
         let due = async {
             match deadline {
-                Some(at) => clock.sleep_until(at).await,
+                Some(at) => clock.sleep_until(at.max(not_before)).await,
                 None => std::future::pending().await,
             }
         };
@@ -252,7 +263,7 @@ async fn keep_deadlines(journal: Journal, clock: Clock, mut steps: watch::Receiv
             () = due => {
                 if let Err(refusal) = journal.complete_due().await {
                     tracing::warn!("sessions whose time has come stay open for now: {refusal}");
-                    clock.sleep_until(clock.now().boot_ms + 1000).await;
+                    not_before = clock.now().boot_ms + COMPLETE_AGAIN_MS;
                 }
             }
             changed = signals.changed() => if changed.is_err() { break },
@@ -273,11 +284,13 @@ fn from_systemd(listener: std::os::unix::net::UnixListener) -> Result<UnixListen
 /// Binds the socket, taking over one whose service is dead.
 async fn bind(path: &Path) -> Result<UnixListener, ServiceError> {
     use std::os::unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt};
-    if let Some(dir) = path.parent().filter(|dir| !dir.as_os_str().is_empty()) {
+    if let Some(dir) = path.parent().filter(|dir| !dir.as_os_str().is_empty() && !dir.is_dir()) {
+        // Set as well as asked for: a service's umask would take from the group what it is to have.
         fs::DirBuilder::new()
             .recursive(true)
             .mode(0o750)
             .create(dir)
+            .and_then(|()| fs::set_permissions(dir, fs::Permissions::from_mode(0o750)))
             .map_err(io_error("making the socket's folder", dir.display()))?;
     }
     match fs::symlink_metadata(path) {
@@ -307,7 +320,7 @@ async fn bind(path: &Path) -> Result<UnixListener, ServiceError> {
 /// The bearer token for callers on loopback TCP that have no origin; made once.
 fn token(path: &Path) -> Result<String, ServiceError> {
     use std::io::Write;
-    use std::os::unix::fs::OpenOptionsExt;
+    use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
     match fs::read_to_string(path) {
         Ok(token) if !token.trim().is_empty() => return Ok(token.trim().to_owned()),
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -316,13 +329,17 @@ fn token(path: &Path) -> Result<String, ServiceError> {
         _ => {}
     }
     let token = format!("{}{}", uuid::Uuid::new_v4().simple(), uuid::Uuid::new_v4().simple());
+    // The umask of a service leaves nothing to the group; this file is for it.
     fs::OpenOptions::new()
         .write(true)
         .create(true)
         .truncate(true)
-        .mode(0o640)
+        .mode(0o600)
         .open(path)
-        .and_then(|mut file| writeln!(file, "{token}"))
+        .and_then(|mut file| {
+            writeln!(file, "{token}")?;
+            file.set_permissions(fs::Permissions::from_mode(0o640))
+        })
         .map_err(io_error("writing", path.display()))?;
     Ok(token)
 }

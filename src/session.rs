@@ -110,6 +110,13 @@ named! {
     }
 }
 
+impl Why {
+    /// Whether we completed the session without the player's knowing.
+    pub fn is_ours(self) -> bool {
+        matches!(self, Why::Idle | Why::Age | Why::Boot)
+    }
+}
+
 named! {
     /// Names under which acknowledged events can be lost (product section 2, promise 2).
     Loss {
@@ -138,6 +145,44 @@ named! {
     }
 }
 
+/// The name of one session under a key: the key itself, or `key~2` for the second that goes on under it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Name {
+    /// The player's key.
+    pub key: Key,
+    /// Which of the sessions under it; `None`: not said.
+    pub generation: Option<u32>,
+}
+
+impl Name {
+    /// The name of the `generation`-th session under a key.
+    pub fn text(key: &str, generation: u32) -> String {
+        if generation <= 1 { key.to_owned() } else { format!("{key}~{generation}") }
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&Name::text(self.key.as_str(), self.generation.unwrap_or(1)))
+    }
+}
+
+impl FromStr for Name {
+    type Err = BadKey;
+
+    fn from_str(text: &str) -> Result<Name, BadKey> {
+        let number =
+            |text: &str| text.parse().ok().filter(|n: &u32| *n >= 2 && !text.starts_with(['0', '+']));
+        match text.rsplit_once('~').and_then(|(key, n)| Some((key, number(n)?))) {
+            Some((key, generation)) => Ok(Name { key: key.parse()?, generation: Some(generation) }),
+            None => Ok(Name { key: text.parse()?, generation: None }),
+        }
+    }
+}
+
+/// Without movement of the playhead a session ends after this time, as live ones do (contract section 8).
+pub const STALL_MS: i64 = 30 * 60 * 1000;
+
 /// How long a session may stay open (configuration `[session]`), in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
@@ -156,6 +201,8 @@ pub struct OpenTimes {
     pub started_ms: i64,
     /// When the last event came.
     pub last_event_ms: i64,
+    /// When the playhead last moved.
+    pub moved_ms: i64,
     /// When the player's last closing event came.
     pub closed_ms: Option<i64>,
 }
@@ -165,7 +212,8 @@ pub fn deadline(times: &OpenTimes, limits: &Limits) -> (i64, Why) {
     if let Some(closed) = times.closed_ms {
         return (closed.saturating_add(limits.grace_ms), Why::End);
     }
-    let idle = times.last_event_ms.saturating_add(limits.idle_ms);
+    let silent = times.last_event_ms.saturating_add(limits.idle_ms);
+    let idle = silent.min(times.moved_ms.saturating_add(STALL_MS.max(limits.idle_ms)));
     let age = times.started_ms.saturating_add(limits.age_ms);
     if age < idle { (age, Why::Age) } else { (idle, Why::Idle) }
 }
@@ -200,14 +248,29 @@ mod tests {
     #[test]
     fn an_open_session_ends_by_the_first_rule_that_applies() {
         let limits = Limits { idle_ms: 600, age_ms: 5000, grace_ms: 5 };
-        for (started_ms, last_event_ms, closed_ms, expected) in [
-            (0, 0, None, (600, Why::Idle)),
-            (0, 4000, None, (4600, Why::Idle)),
-            (0, 4500, None, (5000, Why::Age)),
-            (0, 4500, Some(4400), (4405, Why::End)),
-            (0, 4999, Some(4999), (5004, Why::End)),
+        for (started_ms, moved_ms, last_event_ms, closed_ms, expected) in [
+            (0, 0, 0, None, (600, Why::Idle)),
+            (0, 4000, 4000, None, (4600, Why::Idle)),
+            (0, 4500, 4500, None, (5000, Why::Age)),
+            (0, 4400, 4500, Some(4400), (4405, Why::End)),
+            (0, 4999, 4999, Some(4999), (5004, Why::End)),
         ] {
-            assert_eq!(deadline(&OpenTimes { started_ms, last_event_ms, closed_ms }, &limits), expected);
+            let times = OpenTimes { started_ms, last_event_ms, moved_ms, closed_ms };
+            assert_eq!(deadline(&times, &limits), expected);
         }
+        let long = Limits { idle_ms: 600_000, age_ms: 86_400_000, grace_ms: 5000 };
+        let still = OpenTimes { started_ms: 0, last_event_ms: 1_790_000, moved_ms: 0, closed_ms: None };
+        assert_eq!(deadline(&still, &long), (STALL_MS, Why::Idle));
+    }
+
+    #[test]
+    fn names_say_which_session_under_a_key() {
+        let name = |text: &str| text.parse::<Name>().map(|name| (name.key.to_string(), name.generation)).ok();
+        assert_eq!(name("a"), Some(("a".into(), None)));
+        assert_eq!(name("a~2"), Some(("a".into(), Some(2))));
+        for bad in ["a~1", "a~", "a~x", "a~02", "a~+2", "~2", "a~2~3"] {
+            assert_eq!(name(bad), None, "{bad}");
+        }
+        assert_eq!((Name::text("a", 1), Name::text("a", 3)), ("a".into(), "a~3".into()));
     }
 }

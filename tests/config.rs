@@ -438,7 +438,9 @@ fn each_key_reaches_its_own_field() {
         "upload.concurrency" => "3",
         "upload.body_budget" => "5000",
         "journal.max_bytes" => "2000000",
-        name if name.contains("max_connections") || name.contains("max_open") => "7",
+        name if name.contains("max_connections") || name.contains("max_open") || name.contains("percent") => {
+            "7"
+        }
         "retry.max" | "retry.pause_max" => "23h",
         _ => "11s",
     };

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use afterplay::clock::{Clock, ManualClock};
 use afterplay::event::EventType;
-use afterplay::journal::{Append, Journal, NewEvent, Next, Policy, Refusal, Scope, Writer};
+use afterplay::journal::{Append, Journal, Made, NewEvent, Next, Policy, Refusal, Scope, Split, Writer};
 use afterplay::session::{Consent, Key, Limits, State, Why};
 
 const ME: Scope = Scope { uid: 1000, admin: false };
@@ -21,6 +21,7 @@ fn policy() -> Policy {
         channel: None,
         implementation: r#"{"name":"n","version":"1","environment":"app"}"#.into(),
         max_bytes: 64 << 20,
+        max_bytes_per_user: 48 << 20,
         max_open_per_user: 64,
         keep_receipts_ms: 86_400_000,
         keep_quarantined_ms: 86_400_000,
@@ -33,6 +34,7 @@ fn event(kind: EventType, body: &str) -> NewEvent {
         kind,
         seq: None,
         said_ms: None,
+        playhead: 0.0,
         body: body.to_owned().into(),
         title: (kind == EventType::SessionStart).then(|| "a title".into()),
         identity: None,
@@ -168,10 +170,92 @@ async fn a_deadline_holds_whether_or_not_a_timer_fired() {
     clock.set_wall(4_000_000_000_000);
     assert_eq!(open.journal.append(append("a", vec![ping(1)])).await.unwrap().recorded, 1);
     clock.advance(Duration::from_secs(600));
-    let refused = open.journal.append(append("a", vec![ping(2)])).await;
-    assert!(matches!(refused, Err(Refusal::Completed { why: Why::Idle, .. })), "{refused:?}");
     let late = open.journal.append(append("a", vec![event(EventType::SessionEnd, "{}")])).await.unwrap();
-    assert_eq!(late.recorded, 0);
+    assert_eq!((late.recorded, late.state), (0, State::Completed));
+    open.close();
+}
+
+fn full(kind: EventType, collection: &str) -> NewEvent {
+    let body = format!(r#"{{"mediaEventType":"{kind}","mediaCollection":{collection}}}"#);
+    event(kind, &body)
+}
+
+#[tokio::test]
+async fn what_comes_after_our_own_end_goes_on_in_a_successor() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("journal.db");
+    let clock = clock();
+    let open = Open::at(&path, &clock);
+    let start = full(EventType::SessionStart, r#"{"playhead":0,"sessionDetails":{"name":"n"}}"#);
+    let chapter = full(EventType::ChapterStart, r#"{"playhead":1,"chapterDetails":{"index":3}}"#);
+    let play = full(EventType::Play, r#"{"playhead":1}"#);
+    open.journal.append(append("a", vec![start.clone(), play, chapter])).await.unwrap();
+    clock.advance(Duration::from_secs(600));
+
+    let ping = |seq: u64| NewEvent {
+        seq: Some(seq),
+        ..full(EventType::Ping, &format!(r#"{{"playhead":{}}}"#, 10 * seq))
+    };
+    let answer = open.journal.append(append("a", vec![ping(3)])).await.unwrap();
+    assert_eq!((answer.continues_as.as_deref(), answer.recorded, answer.seq), (Some("a~2"), 1, 3));
+    assert!(!answer.created);
+    let answer = open.journal.append(append("a", vec![ping(3), ping(4)])).await.unwrap();
+    assert_eq!((answer.continues_as.as_deref(), answer.recorded, answer.duplicates), (Some("a~2"), 1, 1));
+    // A resend of what the predecessor holds is known too.
+    let resent = NewEvent { seq: Some(0), ..start };
+    assert_eq!(open.journal.append(append("a", vec![resent])).await.unwrap().duplicates, 1);
+
+    let first = open.journal.detail(ME, "a".into()).await.unwrap();
+    let second = open.journal.detail(ME, "a~2".into()).await.unwrap();
+    assert_eq!((first.summary.why, first.continues_as.as_deref()), (Some(Why::Idle), Some("a~2")));
+    assert_eq!((second.summary.state, second.continues.as_deref()), (State::Open, Some("a")));
+    assert_eq!((first.summary.events, second.summary.events), (3, 2), "only the player's events count");
+    let recorded = open.journal.recorded(ME, "a~2".into()).await.unwrap();
+    assert_eq!(recorded.iter().map(|event| event.seq).collect::<Vec<_>>(), [3, 4]);
+
+    // The same after a restart, and the player's own end ends it for good.
+    open.close();
+    let open = Open::at(&path, &clock);
+    let (state, _) = open.journal.complete(ME, "a".into()).await.unwrap();
+    assert_eq!(state, State::Completed);
+    let refused = open.journal.append(append("a", vec![ping(9)])).await;
+    assert!(matches!(refused, Err(Refusal::Completed { why: Why::Complete, .. })), "{refused:?}");
+    let outgoing = open.journal.outgoing_by_key(ME, "a~2".into()).await.unwrap();
+    let kinds: Vec<EventType> = outgoing.events.iter().map(|event| event.kind).collect();
+    use EventType as T;
+    assert_eq!(kinds, [T::SessionStart, T::ChapterStart, T::Play, T::Ping, T::Ping]);
+    assert!(outgoing.resumes && outgoing.events[0].body.contains("\"hasResume\":true"));
+    let status = open.journal.status(ROOT).await.unwrap();
+    assert_eq!(status.stored, 5);
+    open.close();
+}
+
+#[tokio::test]
+async fn a_playhead_that_stands_still_for_long_ends_a_session() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = clock();
+    let open = Open::at(&dir.path().join("journal.db"), &clock);
+    open.journal.append(append("a", vec![full(EventType::SessionStart, "{}")])).await.unwrap();
+    for _ in 0..29 {
+        clock.advance(Duration::from_secs(60));
+        let answer = open.journal.append(append("a", vec![event(EventType::Ping, "{}")])).await.unwrap();
+        assert_eq!(answer.continues_as, None);
+    }
+    clock.advance(Duration::from_secs(60));
+    let answer = open.journal.append(append("a", vec![event(EventType::Ping, "{}")])).await.unwrap();
+    assert_eq!(answer.continues_as.as_deref(), Some("a~2"));
+    open.close();
+}
+
+#[tokio::test]
+async fn what_is_out_of_order_is_recorded_and_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = Open::at(&dir.path().join("journal.db"), &clock());
+    let ad = full(EventType::AdStart, "{}");
+    let answer = open.journal.append(append("a", vec![start(), ad])).await.unwrap();
+    assert_eq!((answer.recorded, answer.warnings.len()), (2, 1));
+    let detail = open.journal.detail(ME, "a".into()).await.unwrap();
+    assert!(detail.warnings.unwrap().get().contains("outside an ad break"));
     open.close();
 }
 
@@ -293,5 +377,68 @@ async fn users_do_not_see_each_other() {
     assert_eq!(open.journal.detail(ROOT, "same".into()).await.unwrap().summary.uid, ME.uid);
     let status = open.journal.status(other).await.unwrap();
     assert_eq!((status.stored, status.sessions.len()), (0, 0));
+    open.close();
+}
+
+#[tokio::test]
+async fn one_user_cannot_fill_the_others_room() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("journal.db");
+    let small = Policy { max_bytes_per_user: 100_000, ..policy() };
+    let open = Open::with(&path, &clock(), small.clone());
+    let large = |n: u64| NewEvent { body: format!("\"{}\"", "x".repeat(30_000)).into(), ..ping(n) };
+    open.journal.append(append("a", vec![start(), large(1), large(2), large(3)])).await.unwrap();
+    let refused = open.journal.append(append("a", vec![large(4)])).await;
+    assert!(matches!(refused, Err(Refusal::Full(_))), "{refused:?}");
+    let theirs = Append { owner: 2000, ..append("b", vec![start(), large(1)]) };
+    assert_eq!(open.journal.append(theirs).await.unwrap().recorded, 2);
+    open.close();
+    // The same after a restart, and room that was given back can be used again.
+    let open = Open::with(&path, &clock(), small);
+    assert!(open.journal.append(append("a", vec![large(4)])).await.is_err());
+    open.journal.discard(ME, "a".into()).await.unwrap();
+    assert!(open.journal.append(append("c", vec![start(), large(1)])).await.is_ok());
+    open.close();
+}
+
+#[tokio::test]
+async fn a_session_cut_in_two_keeps_every_event_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("journal.db");
+    let clock = clock();
+    let open = Open::at(&path, &clock);
+    open.journal.append(append("a", vec![start(), ping(1), ping(2), ping(3)])).await.unwrap();
+    open.journal.complete(ME, "a".into()).await.unwrap();
+    let Next::Ready(id) = open.journal.next_due(Vec::new()).await.unwrap() else { panic!("nothing due") };
+    let whole = open.journal.outgoing(id).await.unwrap().unwrap();
+    let made = |kind: EventType, at: usize| Made {
+        kind,
+        body: format!(r#"{{"mediaEventType":"{kind}","mediaCollection":{{"playhead":2}}}}"#),
+        times: whole.events[at].times,
+    };
+    let split = Split {
+        id,
+        second: vec![2, 3],
+        closing: vec![made(EventType::SessionEnd, 1)],
+        opening: vec![made(EventType::SessionStart, 2)],
+        warning: "cut in two".into(),
+    };
+    assert_eq!(open.journal.split(split).await.unwrap().as_deref(), Some("a~2"));
+    open.close();
+    let open = Open::at(&path, &clock);
+    let mut bodies = Vec::new();
+    for (name, kinds) in [
+        ("a", vec![EventType::SessionStart, EventType::Ping, EventType::SessionEnd]),
+        ("a~2", vec![EventType::SessionStart, EventType::Ping, EventType::Ping]),
+    ] {
+        let part = open.journal.outgoing_by_key(ME, name.into()).await.unwrap();
+        assert_eq!(part.events.iter().map(|event| event.kind).collect::<Vec<_>>(), kinds);
+        let detail = open.journal.detail(ME, name.into()).await.unwrap();
+        assert_eq!((detail.summary.state, detail.summary.events), (State::Completed, 2));
+        assert!(detail.warnings.unwrap().get().contains("cut in two"));
+        bodies.extend(open.journal.recorded(ME, name.into()).await.unwrap());
+    }
+    assert_eq!(bodies.iter().map(|event| event.seq).collect::<Vec<_>>(), [0, 1, 2, 3]);
+    assert_eq!(open.journal.status(ROOT).await.unwrap().stored, 4);
     open.close();
 }

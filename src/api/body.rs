@@ -3,17 +3,20 @@
 use std::time::Duration;
 
 use axum::body::Body;
+use axum::extract::Request;
 use axum::http::{HeaderMap, header};
+use axum::middleware::Next;
+use axum::response::Response;
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 
 use super::problem::ApiError;
 use crate::event::{self, CheckedEvent, Problem};
 use crate::journal::NewEvent;
-use crate::json;
+use crate::json::{self, MAX_PROBLEMS};
 
 /// Largest request.
-pub(super) const MAX_REQUEST: usize = 1024 * 1024;
+const MAX_REQUEST: usize = 1024 * 1024;
 /// Largest event.
 pub(super) const MAX_EVENT: usize = 64 * 1024;
 /// Read and thrown away before a too large request is answered, so that its connection stays usable.
@@ -32,8 +35,19 @@ pub(super) struct Events {
     pub(super) batch: bool,
 }
 
+/// The body of a request, or why it was not taken in.
+#[derive(Debug, Clone)]
+pub(super) struct Received(pub(super) Result<Bytes, ApiError>);
+
+/// Takes the body in before anything is answered: a refusal that leaves part of it unread would end the connection.
+pub(super) async fn receive(mut request: Request, next: Next) -> Response {
+    let body = std::mem::take(request.body_mut());
+    request.extensions_mut().insert(Received(read(body).await));
+    next.run(request).await
+}
+
 /// Reads a whole body within the limits.
-pub(super) async fn read(body: Body) -> Result<Bytes, ApiError> {
+async fn read(body: Body) -> Result<Bytes, ApiError> {
     tokio::time::timeout(BODY_DEADLINE, read_pieces(body)).await.unwrap_or_else(|_| Err(late()))
 }
 
@@ -118,8 +132,21 @@ pub(super) fn events(headers: &HeaderMap, body: &Bytes) -> Result<Events, ApiErr
             }
             Err(wrong) => problems.extend(wrong.into_iter().map(|problem| problem.under(&prefix))),
         }
+        if problems.len() > MAX_PROBLEMS {
+            break;
+        }
     }
+    shorten(&mut found.warnings);
+    shorten(&mut problems);
     if problems.is_empty() { Ok(found) } else { Err(ApiError::invalid(problems)) }
+}
+
+/// Keeps an answer short although each of thousands of events may be wrong.
+pub(super) fn shorten(problems: &mut Vec<Problem>) {
+    if problems.len() > MAX_PROBLEMS {
+        problems.truncate(MAX_PROBLEMS);
+        problems.push(Problem::whole("there is more, which is not listed"));
+    }
 }
 
 /// A checked event whose text lies within `whole`, without copying the text.
@@ -134,6 +161,7 @@ pub(super) fn owned_event(event: CheckedEvent<'_>, body: Bytes) -> NewEvent {
         kind: event.kind,
         seq: event.seq,
         said_ms: event.said_ms,
+        playhead: event.playhead,
         body,
         title: event.title,
         identity: event.identity,

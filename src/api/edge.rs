@@ -3,11 +3,13 @@
 //! What comes in Adobe's envelope becomes the same events as on the native face; what is wrong with it is answered in
 //! Adobe's words, with our `reason` beside them.
 
+mod error;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use axum::Json;
-use axum::body::Body;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Extension, Path, Query, State as Shared};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -15,67 +17,14 @@ use bytes::Bytes;
 use serde_json::json;
 use uuid::Uuid;
 
+use self::error::AdobeError;
 use super::Api;
-use super::body::{self, MAX_EVENT, owned_event};
-use super::problem::{ApiError, respond};
+use super::body::{MAX_EVENT, Received, owned_event, shorten};
+use super::problem::ApiError;
 use crate::event::{self, EventType, Problem};
 use crate::journal::{Append, NewEvent, Refusal, Scope};
-use crate::json;
+use crate::json::{self, MAX_PROBLEMS};
 use crate::session::{Key, Why};
-
-/// An error in Adobe's form.
-pub(super) struct AdobeError(ApiError);
-
-impl From<ApiError> for AdobeError {
-    fn from(error: ApiError) -> AdobeError {
-        AdobeError(error)
-    }
-}
-
-impl From<Refusal> for AdobeError {
-    fn from(refusal: Refusal) -> AdobeError {
-        AdobeError(refusal.into())
-    }
-}
-
-/// Adobe's code and status for one of ours (contract sections 10 and 11.3).
-fn adobe_code(error: &ApiError) -> (&'static str, u16) {
-    match error.reason {
-        "not_json" => ("EXEG-0101-400", 400),
-        "content_type" => ("EXEG-0111-415", 415),
-        "datastream" => ("EXEG-0003-400", 400),
-        "too_large" => ("EXEG-0112-413", 413),
-        "unknown_session" | "session_completed" => ("va-edge-0404-404", 404),
-        "invalid" | "sequence" => ("va-edge-0400-400", 400),
-        "consent_out" => ("EXEG-0301-200", 403),
-        "busy" => ("EXEG-0429-429", 429),
-        "journal_full" | "storage" => ("EXEG-0201-503", 503),
-        _ => ("EXEG-0104-422", error.status),
-    }
-}
-
-impl IntoResponse for AdobeError {
-    fn into_response(self) -> Response {
-        let AdobeError(error) = self;
-        let (code, status) = adobe_code(&error);
-        let details: Vec<_> = error
-            .problems
-            .iter()
-            .map(|problem| json!({ "name": format!("$.{}", problem.path), "reason": problem.problem }))
-            .collect();
-        let title = StatusCode::from_u16(status).ok().and_then(|code| code.canonical_reason());
-        let body = json!({
-            "type": format!("https://ns.adobe.com/aep/errors/{code}"),
-            "status": status,
-            "title": title,
-            "detail": error.detail,
-            "reason": error.reason,
-            "why": error.why,
-            "report": { "requestId": Uuid::new_v4().to_string(), "details": details },
-        });
-        respond(&body, status, error.retry_after)
-    }
-}
 
 type Reply = Result<Response, AdobeError>;
 type Parameters = Query<HashMap<String, String>>;
@@ -97,19 +46,28 @@ fn invalid(path: impl Into<String>, problem: impl Into<String>) -> ApiError {
 
 fn members<'a>(object: &'a str, path: &str) -> Result<HashMap<String, &'a str>, ApiError> {
     let members = json::members(object).map_err(|problem| ApiError::invalid(vec![problem.under(path)]))?;
-    Ok(members.into_iter().map(|member| (member.name.into_owned(), member.value)).collect())
+    let mut found = HashMap::with_capacity(members.len());
+    for member in members {
+        let name = member.name.into_owned();
+        if found.insert(name.clone(), member.value).is_some() {
+            let twice =
+                Problem { path: json::shown(&name), problem: "given more than once: give it once".into() };
+            return Err(ApiError::invalid(vec![twice.under(path)]));
+        }
+    }
+    Ok(found)
 }
 
 /// The envelopes of a body: `events[].xdm`.
 fn envelopes(text: &str) -> Result<Vec<Envelope<'_>>, ApiError> {
-    let body = json::members(text).map_err(|problem| ApiError {
+    json::members(text).map_err(|problem| ApiError {
         problems: vec![problem.clone()],
         ..ApiError::new(400, "not_json", format!("The body is not a JSON object: {}.", problem.problem))
     })?;
+    let body = members(text, "")?;
+    let events = body.get("events").ok_or_else(|| invalid("events", "is required"))?;
     let events =
-        body.iter().find(|member| member.name == "events").ok_or_else(|| invalid("events", "is required"))?;
-    let events =
-        json::elements(events.value).map_err(|problem| ApiError::invalid(vec![problem.under("events")]))?;
+        json::elements(events).map_err(|problem| ApiError::invalid(vec![problem.under("events")]))?;
     if events.is_empty() {
         return Err(invalid("events", "must hold at least one event"));
     }
@@ -186,7 +144,7 @@ fn native_event(
     let checked = event::check(text.as_bytes()).map_err(|problems| {
         ApiError::invalid(problems.into_iter().map(|p| in_envelope(p, &path)).collect())
     })?;
-    let collection = members(collection, &path)?;
+    let collection = members(collection, &format!("{path}.mediaCollection"))?;
     let session = ["sessionID", "sessionId"]
         .into_iter()
         .find_map(|name| collection.get(name))
@@ -198,12 +156,24 @@ fn native_event(
 
 /// A problem of an event, as the caller wrote the event.
 fn in_envelope(problem: Problem, path: &str) -> Problem {
-    let inner = match problem.path.as_str() {
-        "mediaEventType" => "eventType".to_owned(),
-        "mediaEventTimestamp" => "timestamp".to_owned(),
-        other => other.to_owned(),
-    };
-    Problem { path: inner, problem: problem.problem }.under(path)
+    in_xdm(problem).under(path)
+}
+
+/// Names of members that differ between an event of its own and one inside a live `xdm`.
+fn in_xdm(mut problem: Problem) -> Problem {
+    for (ours, theirs) in [("mediaEventType", "eventType"), ("mediaEventTimestamp", "timestamp")] {
+        if let Some(outer) = problem.path.strip_suffix(ours) {
+            problem.path = format!("{outer}{theirs}");
+        }
+    }
+    problem
+}
+
+/// A refusal of the journal, as the caller of a live event wrote it.
+fn refused(refusal: Refusal) -> AdobeError {
+    let mut error = ApiError::from(refusal);
+    error.problems = error.problems.into_iter().map(in_xdm).collect();
+    AdobeError(error)
 }
 
 /// The answer to a start: which session was made for which event.
@@ -231,10 +201,11 @@ async fn start_sessions(api: &Api, scope: Scope, envelopes: &[Envelope<'_>]) -> 
         keys.push(key.clone());
         appends.push(Append {
             implementation: implementation_of(envelope),
+            prefix: format!("events[{at}].xdm"),
             ..Append::new(scope.uid, key, vec![event])
         });
     }
-    api.journal.append_all(appends).await?;
+    api.journal.append_all(appends).await.map_err(refused)?;
     Ok(started(&keys))
 }
 
@@ -242,13 +213,18 @@ async fn add_events(api: &Api, scope: Scope, envelopes: &[Envelope<'_>], kind: E
     let mut appends = Vec::new();
     for (at, envelope) in envelopes.iter().enumerate() {
         let (event, session) = native_event(envelope, at, kind)?;
-        let path = format!("events[{at}].xdm.mediaCollection.sessionID");
-        let session = session.ok_or_else(|| invalid(path, "is required"))?;
+        let prefix = format!("events[{at}].xdm");
+        let session = session
+            .ok_or_else(|| invalid(format!("{prefix}.mediaCollection.sessionID"), "must be a string"))?;
         // An id that cannot be one of ours names no session.
         let key: Key = session.parse().map_err(|_| Refusal::UnknownSession)?;
-        appends.push(Append::new(scope.uid, key, vec![event]));
+        appends.push(Append { prefix, ..Append::new(scope.uid, key, vec![event]) });
     }
-    api.journal.append_all(appends).await?;
+    api.journal.append_all(appends).await.map_err(|refusal| match refusal {
+        // Of a session that nobody started, to the caller it is the session that is wrong, not the event.
+        Refusal::NotStarted => AdobeError(Refusal::UnknownSession.into()),
+        other => refused(other),
+    })?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
@@ -291,10 +267,13 @@ async fn import(api: &Api, scope: Scope, bytes: &Bytes, envelopes: &[Envelope<'_
                 None
             }
         };
-        match downloaded_events(envelope, &path, bytes) {
+        if problems.len() > MAX_PROBLEMS {
+            break;
+        }
+        match downloaded_events(envelope, &path, bytes)? {
             Ok(mut events) => {
-                if let Some(first) = events.first_mut() {
-                    first.identity = identity;
+                if let (Some(first), Some(identity)) = (events.first_mut(), identity) {
+                    first.identity = Some(identity);
                 }
                 let key = Key::random();
                 keys.push(key.clone());
@@ -302,6 +281,7 @@ async fn import(api: &Api, scope: Scope, bytes: &Bytes, envelopes: &[Envelope<'_
                     complete: Some(Why::Import),
                     implementation: implementation_of(envelope),
                     batch: true,
+                    prefix: format!("{path}.mediaDownloadedEvents"),
                     ..Append::new(scope.uid, key, events)
                 });
             }
@@ -309,6 +289,7 @@ async fn import(api: &Api, scope: Scope, bytes: &Bytes, envelopes: &[Envelope<'_
         }
     }
     if !problems.is_empty() {
+        shorten(&mut problems);
         return Err(ApiError::invalid(problems).into());
     }
     api.journal.append_all(appends).await?;
@@ -319,22 +300,30 @@ fn downloaded_events(
     envelope: &Envelope<'_>,
     path: &str,
     whole: &Bytes,
-) -> Result<Vec<NewEvent>, Vec<Problem>> {
+) -> Result<Result<Vec<NewEvent>, Vec<Problem>>, ApiError> {
     let path = format!("{path}.mediaDownloadedEvents");
-    let at_list = |problem: &str| vec![Problem { path: path.clone(), problem: problem.to_owned() }];
-    let list = envelope.get("mediaDownloadedEvents").ok_or_else(|| at_list("is required"))?;
-    let list = json::elements(list).map_err(|problem| vec![problem.under(&path)])?;
-    if list.is_empty() {
-        return Err(at_list("must hold at least one event"));
-    }
+    let at_list = |problem: &str| Ok(Err(vec![Problem { path: path.clone(), problem: problem.to_owned() }]));
+    let Some(list) = envelope.get("mediaDownloadedEvents") else { return at_list("is required") };
+    let list = match json::elements(list) {
+        Ok(list) if list.is_empty() => return at_list("must hold at least one event"),
+        Ok(list) => list,
+        Err(problem) => return Ok(Err(vec![problem.under(&path)])),
+    };
     let mut events = Vec::with_capacity(list.len());
     let mut problems = Vec::new();
     for (at, raw) in list.into_iter().enumerate() {
         let path = format!("{path}[{at}]");
+        if raw.len() > MAX_EVENT {
+            return Err(ApiError {
+                problems: vec![Problem { path, problem: format!("has {} bytes", raw.len()) }],
+                ..ApiError::too_large(format!("An event may have at most {MAX_EVENT} bytes."))
+            });
+        }
         match event::check(raw.as_bytes()) {
-            Ok(checked) if checked.body.len() > MAX_EVENT => {
-                problems.push(Problem { path, problem: format!("has more than {MAX_EVENT} bytes") });
-            }
+            Ok(checked) if at == 0 && checked.kind != EventType::SessionStart => problems.push(Problem {
+                path: format!("{path}.mediaEventType"),
+                problem: "the first event of a session must be media.sessionStart".into(),
+            }),
             Ok(checked) if checked.said_ms.is_none() => problems.push(Problem {
                 path: format!("{path}.mediaEventTimestamp"),
                 problem: "is required in a downloaded session".into(),
@@ -345,8 +334,11 @@ fn downloaded_events(
             }
             Err(wrong) => problems.extend(wrong.into_iter().map(|problem| problem.under(&path))),
         }
+        if problems.len() > MAX_PROBLEMS {
+            break;
+        }
     }
-    if problems.is_empty() { Ok(events) } else { Err(problems) }
+    Ok(if problems.is_empty() { Ok(events) } else { Err(problems) })
 }
 
 async fn call(
@@ -355,57 +347,50 @@ async fn call(
     action: &str,
     headers: &HeaderMap,
     parameters: &HashMap<String, String>,
-    body: Body,
+    bytes: &Bytes,
 ) -> Reply {
     check_call(api, headers, parameters)?;
-    let bytes = body::read(body).await?;
-    let envelopes = envelopes(utf8(&bytes)?)?;
-    if action == "downloaded" {
-        return import(api, scope, &bytes, &envelopes).await;
+    let kind = EventType::parse(&format!("media.{action}"));
+    if kind.is_err() && action != "downloaded" {
+        let detail = format!("There is no media call {:?}.", json::shown(action));
+        return Err(ApiError::new(404, "not_found", detail).into());
     }
-    match EventType::parse(&format!("media.{action}")) {
+    let envelopes = envelopes(utf8(bytes)?)?;
+    match kind {
         Ok(EventType::SessionStart) => start_sessions(api, scope, &envelopes).await,
         Ok(kind) => add_events(api, scope, &envelopes, kind).await,
-        Err(_) => Err(ApiError::new(404, "not_found", format!("There is no media call {action:?}.")).into()),
+        Err(_) => import(api, scope, bytes, &envelopes).await,
     }
 }
 
-/// `POST /ee/va/v1/{action}`
+/// `POST /ee/va/v1/{action}`, also with a location hint, which means nothing here.
 pub(super) async fn media(
     Shared(api): Shared<Arc<Api>>,
     Extension(scope): Extension<Scope>,
-    Path(action): Path<String>,
+    Extension(Received(body)): Extension<Received>,
+    path: Result<Path<HashMap<String, String>>, PathRejection>,
     Query(parameters): Parameters,
     headers: HeaderMap,
-    body: Body,
 ) -> Reply {
-    call(&api, scope, &action, &headers, &parameters, body).await
-}
-
-/// The same with a location hint, which means nothing here.
-pub(super) async fn media_with_hint(
-    Shared(api): Shared<Arc<Api>>,
-    Extension(scope): Extension<Scope>,
-    Path((_hint, action)): Path<(String, String)>,
-    Query(parameters): Parameters,
-    headers: HeaderMap,
-    body: Body,
-) -> Reply {
-    call(&api, scope, &action, &headers, &parameters, body).await
+    let action = path.ok().and_then(|Path(mut path)| path.remove("action")).unwrap_or_default();
+    call(&api, scope, &action, &headers, &parameters, &body?).await
 }
 
 /// `POST /ee/v1/interact`, for a start only: everything else that goes there is not media.
 pub(super) async fn interact(
     Shared(api): Shared<Arc<Api>>,
     Extension(scope): Extension<Scope>,
+    Extension(Received(body)): Extension<Received>,
     Query(parameters): Parameters,
     headers: HeaderMap,
-    body: Body,
 ) -> Reply {
     check_call(&api, &headers, &parameters)?;
-    let bytes = body::read(body).await?;
-    let envelopes = envelopes(utf8(&bytes)?)?;
-    let start = |envelope: &Envelope<'_>| matches!(envelope.get("eventType").map(json::string), Some(Ok(kind)) if kind == EventType::SessionStart.as_str());
+    let body = body?;
+    let envelopes = envelopes(utf8(&body)?)?;
+    let start = |envelope: &Envelope<'_>| {
+        let kind = envelope.get("eventType").map(json::string);
+        matches!(kind, Some(Ok(kind)) if kind == EventType::SessionStart.as_str())
+    };
     if !envelopes.iter().all(start) {
         return Err(ApiError::new(
             501,

@@ -62,11 +62,12 @@ pub fn router(api: Arc<Api>) -> Router {
         .route("/v1/openapi.json", get(native::openapi))
         .route("/metrics", get(native::openmetrics))
         .route("/ee/va/v1/{action}", post(edge::media))
-        .route("/ee/{hint}/va/v1/{action}", post(edge::media_with_hint))
+        .route("/ee/{hint}/va/v1/{action}", post(edge::media))
         .route("/ee/v1/interact", post(edge::interact))
         .route("/ee/{hint}/v1/interact", post(edge::interact))
         .fallback(nowhere)
         .method_not_allowed_fallback(wrong_method)
+        .layer(middleware::from_fn(body::receive))
         .with_state(api)
 }
 

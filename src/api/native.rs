@@ -1,22 +1,24 @@
 //! The native face: `/v1` (product section 4.1).
 
+use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
 use axum::Json;
-use axum::body::Body;
-use axum::extract::{Extension, Path, Query, State as Shared};
+use axum::extract::{Extension, FromRequestParts, Path, Query, State as Shared};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::problem::ApiError;
 use super::status::{metrics, status_of};
-use super::{Api, body};
+use super::{Api, body, body::Received};
 use crate::event::Problem;
 use crate::journal::{Append, Appended, Detail, Outgoing, Page, Refusal, Scope};
-use crate::session::{Consent, Key, State};
-use crate::upload::{Shape, body_of};
+use crate::json;
+use crate::session::{Consent, Key, Name, State};
+use crate::upload::body_of;
 
 type Reply<T> = Result<T, ApiError>;
 
@@ -33,12 +35,24 @@ struct Answer<'a> {
     recorded: u64,
     duplicates: u64,
     seq: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    continues_as: Option<&'a str>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     warnings: Vec<Problem>,
 }
 
-fn checked_key(key: &str) -> Reply<Key> {
-    key.parse().map_err(|error| ApiError::invalid_at("key", format!("{error}")))
+/// The session that a path names.
+pub(super) struct Named(Name);
+
+impl<S: Send + Sync> FromRequestParts<S> for Named {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Reply<Named> {
+        let Path(key) = Path::<String>::from_request_parts(parts, state)
+            .await
+            .map_err(|_| ApiError::invalid_at("key", "is not valid UTF-8"))?;
+        key.parse().map(Named).map_err(|error| ApiError::invalid_at("key", format!("{error}")))
+    }
 }
 
 fn answer(key: &Key, appended: &Appended, warnings: Vec<Problem>) -> Response {
@@ -49,6 +63,7 @@ fn answer(key: &Key, appended: &Appended, warnings: Vec<Problem>) -> Response {
         recorded: appended.recorded,
         duplicates: appended.duplicates,
         seq: appended.seq,
+        continues_as: appended.continues_as.as_deref(),
         warnings,
     };
     let mut response = (status, Json(answer)).into_response();
@@ -60,27 +75,34 @@ fn answer(key: &Key, appended: &Appended, warnings: Vec<Problem>) -> Response {
     response
 }
 
-async fn append(api: &Api, scope: Scope, key: Key, headers: &HeaderMap, body: Body) -> Reply<Response> {
-    let bytes = body::read(body).await?;
-    let found = body::events(headers, &bytes)?;
+async fn append(
+    api: &Api,
+    scope: Scope,
+    key: Key,
+    headers: &HeaderMap,
+    Received(body): Received,
+) -> Reply<Response> {
+    let found = body::events(headers, &body?)?;
     let append = Append { batch: found.batch, ..Append::new(scope.uid, key.clone(), found.events) };
-    let appended = api.journal.append(append).await?;
-    Ok(answer(&key, &appended, found.warnings))
+    let appended = api.journal.append(append).await.map_err(|refusal| match refusal {
+        Refusal::NotStarted if found.batch => ApiError::from(refusal).under("[0]"),
+        _ => refusal.into(),
+    })?;
+    let mut warnings = found.warnings;
+    warnings.extend(appended.warnings.iter().map(|(_, warning)| warning.clone()));
+    Ok(answer(&key, &appended, warnings))
 }
 
 /// `POST /v1/sessions`
 pub(super) async fn start(
     Shared(api): Shared<Arc<Api>>,
     Extension(scope): Extension<Scope>,
+    Extension(body): Extension<Received>,
     headers: HeaderMap,
-    body: Body,
 ) -> Reply<Response> {
     append(&api, scope, Key::random(), &headers, body).await.map_err(|error| {
-        if error.reason == "unknown_session" {
-            ApiError::invalid_at("mediaEventType", "the first event of a session must be media.sessionStart")
-        } else {
-            error
-        }
+        // The caller named no session that could be unknown.
+        if error.reason == "unknown_session" { ApiError::invalid(error.problems) } else { error }
     })
 }
 
@@ -88,46 +110,41 @@ pub(super) async fn start(
 pub(super) async fn events(
     Shared(api): Shared<Arc<Api>>,
     Extension(scope): Extension<Scope>,
-    Path(key): Path<String>,
+    Extension(body): Extension<Received>,
+    Named(key): Named,
     headers: HeaderMap,
-    body: Body,
 ) -> Reply<Response> {
-    append(&api, scope, checked_key(&key)?, &headers, body).await
+    if key.generation.is_some() {
+        // A successor can be named, but only its key's first event makes a session.
+        api.journal.detail(scope, key.to_string()).await?;
+    }
+    append(&api, scope, key.key, &headers, body).await
 }
 
 /// `POST /v1/sessions/{key}/complete`
 pub(super) async fn complete(
     Shared(api): Shared<Arc<Api>>,
     Extension(scope): Extension<Scope>,
-    Path(key): Path<String>,
+    Named(key): Named,
 ) -> Reply<Response> {
-    let key = checked_key(&key)?;
     let (state, why) = api.journal.complete(scope, key.to_string()).await?;
-    Ok(Json(serde_json::json!({ "session": key, "state": state, "why": why })).into_response())
-}
-
-/// What a list may be asked for.
-#[derive(Deserialize)]
-pub(super) struct ListQuery {
-    state: Option<String>,
-    limit: Option<String>,
-    after: Option<String>,
+    Ok(Json(serde_json::json!({ "session": key.key, "state": state, "why": why })).into_response())
 }
 
 /// `GET /v1/sessions`
 pub(super) async fn list(
     Shared(api): Shared<Arc<Api>>,
     Extension(scope): Extension<Scope>,
-    Query(query): Query<ListQuery>,
+    Query(query): Query<HashMap<String, String>>,
 ) -> Reply<Json<Page>> {
-    let some = |text: Option<String>| text.filter(|text| !text.is_empty());
-    let state = match some(query.state) {
+    let asked = |name: &str| query.get(name).filter(|text| !text.is_empty());
+    let state = match asked("state") {
         None => None,
-        Some(name) => Some(State::parse(&name).ok_or_else(|| {
+        Some(name) => Some(State::parse(name).ok_or_else(|| {
             ApiError::invalid_at("state", "must be open, completed, delivered or quarantined")
         })?),
     };
-    let limit = match some(query.limit) {
+    let limit = match asked("limit") {
         None => PAGE,
         Some(text) => {
             text.parse().ok().filter(|limit| (1..=MAX_PAGE).contains(limit)).ok_or_else(|| {
@@ -135,25 +152,32 @@ pub(super) async fn list(
             })?
         }
     };
-    Ok(Json(api.journal.list(scope, state, limit, some(query.after)).await?))
+    let after = asked("after").cloned();
+    if let Some(after) = &after {
+        let is_cursor = after.strip_prefix('@').is_some_and(|at| at.parse::<i64>().is_ok());
+        if !is_cursor && after.parse::<Key>().is_err() {
+            return Err(ApiError::invalid_at("after", "must be the `next` of a page, or a session key"));
+        }
+    }
+    Ok(Json(api.journal.list(scope, state, limit, after).await?))
 }
 
 /// `GET /v1/sessions/{key}`
 pub(super) async fn detail(
     Shared(api): Shared<Arc<Api>>,
     Extension(scope): Extension<Scope>,
-    Path(key): Path<String>,
+    Named(key): Named,
 ) -> Reply<Json<Detail>> {
-    Ok(Json(api.journal.detail(scope, checked_key(&key)?.to_string()).await?))
+    Ok(Json(api.journal.detail(scope, key.to_string()).await?))
 }
 
 /// `GET /v1/sessions/{key}/events`: as recorded, each with its `seq`.
 pub(super) async fn recorded(
     Shared(api): Shared<Arc<Api>>,
     Extension(scope): Extension<Scope>,
-    Path(key): Path<String>,
+    Named(key): Named,
 ) -> Reply<Response> {
-    let events = api.journal.recorded(scope, checked_key(&key)?.to_string()).await?;
+    let events = api.journal.recorded(scope, key.to_string()).await?;
     let mut text = String::from("{\"events\":[");
     for (at, event) in events.iter().enumerate() {
         if at > 0 {
@@ -181,28 +205,18 @@ fn with_seq(body: &str, seq: u64, out: &mut String) {
 pub(super) async fn payload_of(
     Shared(api): Shared<Arc<Api>>,
     Extension(scope): Extension<Scope>,
-    Path(key): Path<String>,
+    Named(key): Named,
 ) -> Reply<Response> {
-    let outgoing = api.journal.outgoing_by_key(scope, checked_key(&key)?.to_string()).await?;
-    if outgoing.state == State::Delivered {
-        return Err(Refusal::WrongState(State::Delivered).into());
-    }
+    let outgoing = api.journal.outgoing_by_key(scope, key.to_string()).await?;
     let body = build(&api, &outgoing)?;
     Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response())
 }
 
 fn build(api: &Api, outgoing: &Outgoing) -> Reply<Vec<u8>> {
     let now = api.clock.now().wall_ms;
-    let (timestamp, shape) = {
-        let upload = &api.config.borrow().upload;
-        (upload.timestamp, Shape { budget: upload.body_budget, thin: upload.thin })
-    };
-    let built = body_of(outgoing, timestamp.then_some(now), &shape).map_err(|error| {
-        ApiError::new(
-            409,
-            "session_completed",
-            format!("The payload of this session cannot be built: {error}."),
-        )
+    let timestamp = api.config.borrow().upload.timestamp.then_some(now);
+    let built = body_of(outgoing, timestamp, &api.uploader.shape()).map_err(|error| {
+        ApiError::new(409, "no_payload", format!("The payload of this session cannot be built: {error}."))
     })?;
     Ok(built.body)
 }
@@ -211,9 +225,9 @@ fn build(api: &Api, outgoing: &Outgoing) -> Reply<Vec<u8>> {
 pub(super) async fn retry(
     Shared(api): Shared<Arc<Api>>,
     Extension(scope): Extension<Scope>,
-    Path(key): Path<String>,
+    Named(key): Named,
 ) -> Reply<Json<Detail>> {
-    let key = checked_key(&key)?.to_string();
+    let key = key.to_string();
     api.journal.retry(scope, key.clone()).await?;
     Ok(Json(api.journal.detail(scope, key).await?))
 }
@@ -222,9 +236,9 @@ pub(super) async fn retry(
 pub(super) async fn discard(
     Shared(api): Shared<Arc<Api>>,
     Extension(scope): Extension<Scope>,
-    Path(key): Path<String>,
+    Named(key): Named,
 ) -> Reply<StatusCode> {
-    api.journal.discard(scope, checked_key(&key)?.to_string()).await?;
+    api.journal.discard(scope, key.to_string()).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -256,23 +270,32 @@ pub(super) async fn consent(Shared(api): Shared<Arc<Api>>) -> Response {
 pub(super) async fn set_consent(
     Shared(api): Shared<Arc<Api>>,
     Extension(scope): Extension<Scope>,
-    body: Body,
+    Extension(Received(body)): Extension<Received>,
 ) -> Reply<Response> {
     admin_only(scope, "set consent")?;
-    let bytes = body::read(body).await?;
-    let value: serde_json::Value = serde_json::from_slice(&bytes)
-        .map_err(|error| ApiError::invalid_at("", format!("the body is not JSON: {error}")))?;
-    let consent = value
-        .get("consent")
-        .and_then(serde_json::Value::as_str)
-        .and_then(Consent::parse)
-        .ok_or_else(|| ApiError::invalid_at("consent", "must be \"in\", \"out\" or \"pending\""))?;
+    let consent = consent_of(&body?).map_err(ApiError::invalid)?;
     api.journal.set_consent(consent).await?;
     if consent == Consent::Out {
         // Nothing may leave the device after this answer.
         api.uploader.stop_sending().await;
     }
     Ok(Json(serde_json::json!({ "consent": consent })).into_response())
+}
+
+fn consent_of(body: &[u8]) -> Result<Consent, Vec<Problem>> {
+    let json::Parsed { node, problems } = json::parse(body).map_err(|problem| vec![problem])?;
+    let mut problems = problems.into_vec();
+    let given = node.get("consent").and_then(json::Node::as_str).and_then(Consent::parse);
+    if given.is_none() {
+        problems.push(Problem {
+            path: "consent".into(),
+            problem: "must be \"in\", \"out\" or \"pending\"".into(),
+        });
+    }
+    match given {
+        Some(consent) if problems.is_empty() => Ok(consent),
+        _ => Err(problems),
+    }
 }
 
 /// `GET /v1/identity`

@@ -4,6 +4,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
+use super::body::shorten;
 use crate::event::Problem;
 use crate::journal::Refusal;
 use crate::session::State;
@@ -63,6 +64,13 @@ impl ApiError {
             many => format!("The request is not valid: {} fields are wrong, see problems.", many.len()),
         };
         ApiError { problems, ..ApiError::new(400, "invalid", detail) }
+    }
+
+    /// The same error, its problems seen from further up.
+    #[must_use]
+    pub(super) fn under(mut self, prefix: &str) -> ApiError {
+        self.problems = self.problems.into_iter().map(|problem| problem.under(prefix)).collect();
+        self
     }
 
     /// 400 for one field.
@@ -125,10 +133,11 @@ impl From<Refusal> for ApiError {
                     ),
                 )
             },
-            Refusal::Sequence(problems) => ApiError {
-                problems,
-                ..ApiError::new(409, "sequence", "The events do not fit what is recorded, see problems.")
-            },
+            Refusal::Sequence(mut problems) => {
+                shorten(&mut problems);
+                let detail = "The events do not fit what is recorded, see problems.";
+                ApiError { problems, ..ApiError::new(409, "sequence", detail) }
+            }
             Refusal::Invalid(problems) => ApiError::invalid(problems),
             Refusal::WrongState(State::Delivered) => ApiError {
                 why: Some("delivered"),
@@ -142,7 +151,7 @@ impl From<Refusal> for ApiError {
                 why: Some(state.as_str()),
                 ..ApiError::new(
                     409,
-                    "session_completed",
+                    "wrong_state",
                     format!("This is not possible while the session is {}.", state.as_str()),
                 )
             },
@@ -160,7 +169,11 @@ impl From<Refusal> for ApiError {
                     "The journal is full: {detail}. Nothing of this request was recorded; send it again later."
                 ),
             ),
-            Refusal::Storage(detail) | Refusal::Damaged(detail) => ApiError::storage(
+            Refusal::Damaged(detail) => ApiError::storage(
+                "storage",
+                format!("The journal holds rows that are damaged: {detail}. Run `afterplay check`."),
+            ),
+            Refusal::Storage(detail) => ApiError::storage(
                 "storage",
                 format!(
                     "The journal failed: {detail}. Nothing of this request was recorded; send it again later."

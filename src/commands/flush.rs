@@ -80,7 +80,7 @@ fn verdict(step: &Step, now: &Status, now_ms: i64) -> Result<String, String> {
             step.left,
             text::visible(&uploader.state)
         );
-        match &uploader.reason {
+        match uploader.detail.as_ref().or(uploader.reason.as_ref()) {
             Some(reason) => why.push_str(&format!(" ({})", text::visible(reason))),
             None => why.push_str(&format!(" (link {})", text::visible(&now.link))),
         }

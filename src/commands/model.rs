@@ -31,6 +31,7 @@ pub(super) struct Status {
 pub(super) struct Uploader {
     pub(super) state: String,
     pub(super) reason: Option<String>,
+    pub(super) detail: Option<String>,
     pub(super) next_attempt_at: Option<String>,
 }
 

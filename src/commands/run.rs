@@ -123,7 +123,7 @@ fn log_to_stderr(screen: &Screen<'_>) {
         .ok()
         .filter(|_| !levels.is_empty())
         .unwrap_or_else(|| Targets::new().with_default(tracing::Level::INFO));
-    let in_journal = std::env::var_os("JOURNAL_STREAM").is_some();
+    let in_journal = std::env::var("JOURNAL_STREAM").is_ok_and(|stream| is_stderr(&stream));
     let layer = fmt::layer()
         .with_writer(std::io::stderr)
         .with_target(false)
@@ -134,6 +134,13 @@ fn log_to_stderr(screen: &Screen<'_>) {
     } else {
         tracing_subscriber::registry().with(levels).with(layer).try_init()
     };
+}
+
+/// Whether standard error is the stream that systemd names by device and inode. Whatever runs below a service inherits
+/// the variable, also where its own standard error leads to a terminal or a file.
+fn is_stderr(stream: &str) -> bool {
+    rustix::fs::fstat(rustix::stdio::stderr())
+        .is_ok_and(|stat| stream == format!("{}:{}", stat.st_dev, stat.st_ino))
 }
 
 /// The socket that systemd passed, if it did.

@@ -49,7 +49,7 @@ pub(super) async fn sandbox(args: &SandboxArgs, screen: &mut Screen<'_>) -> Resu
 }
 
 /// One request: what came, what was answered, what was found.
-pub(super) fn describe(seen: &Seen) -> String {
+fn describe(seen: &Seen) -> String {
     let title = seen.title.as_ref().or(seen.session.as_ref());
     let mut lines = format!(
         "#{} {} bytes, {} events, {} -> {}",

@@ -191,6 +191,8 @@ pub static KEYS: &[Key] = &[
         "The journal; its folder also keeps the API token"),
     key!([journal] max_bytes = 67108864, restart, bytes(1 << 20, 1 << 40, "an empty journal takes part of a mebibyte"),
         "Room for the journal on disk"),
+    key!([journal] max_percent_per_user = 75, restart, count(1, 100, "it is a part of max_bytes"),
+        "How much of that room one local user may fill"),
     key!([journal] keep_receipts = "30d", restart, duration(ms(0), days(3650), "it is counted in milliseconds"),
         "How long the receipt of a delivered session is kept"),
     key!([journal] keep_quarantined = "30d", restart,

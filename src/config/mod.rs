@@ -75,6 +75,7 @@ sections! {
     Journal {
         path: PathBuf,
         max_bytes: u64,
+        max_percent_per_user: usize,
         keep_receipts: Duration,
         keep_quarantined: Duration,
         max_open_sessions_per_user: usize,
@@ -127,6 +128,7 @@ impl Config {
             journal: Journal {
                 path: PathBuf::new(),
                 max_bytes: 0,
+                max_percent_per_user: 0,
                 keep_receipts: none,
                 keep_quarantined: none,
                 max_open_sessions_per_user: 0,

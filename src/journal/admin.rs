@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::core::Core;
 use super::{Journal, Policy, Refusal, Scope};
-use crate::session::{Consent, Loss, State, Why};
+use crate::session::{Consent, Loss, Name, State, Why};
 
 impl Journal {
     /// Completes a session without adding an event. Answers its state and why it was completed.
@@ -75,12 +75,27 @@ impl Journal {
 }
 
 impl Core {
-    /// The session of this key that the caller may see: their own, else, for an administrator, anybody's.
-    pub(super) fn find(&self, scope: Scope, key: &str) -> Result<i64, Refusal> {
-        let mut query =
-            self.conn.prepare_cached("SELECT id, owner FROM sessions WHERE key = ?1 ORDER BY owner")?;
-        let found: Vec<(i64, u32)> =
-            query.query_map([key], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<Result<_, _>>()?;
+    /// The session of this name that the caller may see: their own, else, for an administrator, anybody's. A bare key
+    /// names the first session under it.
+    pub(super) fn find(&self, scope: Scope, name: &str) -> Result<i64, Refusal> {
+        let name: Name = name.parse().map_err(|_| Refusal::UnknownSession)?;
+        self.find_generation(scope, name.key.as_str(), Some(name.generation.unwrap_or(1)))
+    }
+
+    /// The session that a bare key leads to: the last one under it.
+    fn find_last(&self, scope: Scope, name: &str) -> Result<i64, Refusal> {
+        let name: Name = name.parse().map_err(|_| Refusal::UnknownSession)?;
+        self.find_generation(scope, name.key.as_str(), name.generation)
+    }
+
+    fn find_generation(&self, scope: Scope, key: &str, generation: Option<u32>) -> Result<i64, Refusal> {
+        let mut query = self.conn.prepare_cached(
+            "SELECT id, owner, max(generation) FROM sessions
+             WHERE key = ?1 AND (?2 IS NULL OR generation = ?2) GROUP BY owner ORDER BY owner",
+        )?;
+        let found: Vec<(i64, u32)> = query
+            .query_map(params![key, generation], |row| Ok((row.get(0)?, row.get(1)?)))?
+            .collect::<Result<_, _>>()?;
         if let Some((id, _)) = found.iter().find(|(_, owner)| *owner == scope.uid) {
             return Ok(*id);
         }
@@ -93,7 +108,7 @@ impl Core {
         }
     }
 
-    fn state_of(&self, id: i64) -> Result<(State, Why), Refusal> {
+    pub(super) fn state_of(&self, id: i64) -> Result<(State, Why), Refusal> {
         Ok(self.conn.prepare_cached("SELECT state, why FROM sessions WHERE id = ?1")?.query_row(
             [id],
             |row| {
@@ -107,7 +122,7 @@ impl Core {
 
     fn complete_by_player(&mut self, scope: Scope, key: &str) -> Result<(State, Why), Refusal> {
         self.complete_due()?;
-        let id = self.find(scope, key)?;
+        let id = self.find_last(scope, key)?;
         if let Some(open) = self.open.get(&id) {
             let why = if open.times.closed_ms.is_some() { Why::End } else { Why::Complete };
             self.complete(id, why)?;
@@ -156,7 +171,7 @@ impl Core {
         self.conn.execute(
             "INSERT INTO counters (owner, name, value)
              SELECT s.owner, 'purged', count(*) FROM events e JOIN sessions s ON s.id = e.session
-             GROUP BY s.owner
+             WHERE e.synthetic = 0 GROUP BY s.owner
              ON CONFLICT (owner, name) DO UPDATE SET value = value + excluded.value",
             [],
         )?;
@@ -164,7 +179,7 @@ impl Core {
         self.conn.execute(
             "INSERT INTO losses (name, owner, events, detail, wall_ms)
              SELECT 'purged', s.owner, count(*), '', ?1 FROM events e JOIN sessions s ON s.id = e.session
-             GROUP BY s.owner",
+             WHERE e.synthetic = 0 GROUP BY s.owner",
             [wall_ms],
         )?;
         self.conn.execute_batch(
@@ -172,6 +187,7 @@ impl Core {
              DELETE FROM settings WHERE name IN ('fpid', 'uploader')",
         )?;
         self.open.clear();
+        self.taken.clear();
         self.open_by_key.clear();
         self.deadline = None;
         self.scrub = true;

@@ -9,24 +9,15 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
 
-use super::rows::Run;
+use super::open::{Followed, Open};
 use super::schema::{self, OpenError};
 use super::{Policy, Refusal, Signals};
 use crate::clock::{Clock, Moment, rfc3339};
 use crate::event::EventType;
 use crate::session::{self, Consent, Key, OpenTimes, Why};
 
-/// An open session, as far as an append needs to know it.
-#[derive(Debug, Clone)]
-pub(super) struct Open {
-    pub(super) owner: u32,
-    pub(super) key: Key,
-    pub(super) first_event: i64,
-    pub(super) last_event: i64,
-    pub(super) max_seq: i64,
-    pub(super) times: OpenTimes,
-    pub(super) run: Run,
-}
+/// Rough cost of an event's row besides its body, for the quotas.
+pub(super) const ROW_BYTES: i64 = 120;
 
 pub(super) struct Core {
     pub(super) conn: Connection,
@@ -35,6 +26,8 @@ pub(super) struct Core {
     pub(super) boot: i64,
     pub(super) open: HashMap<i64, Open>,
     pub(super) open_by_key: HashMap<(u32, Key), i64>,
+    /// Bytes that the events of each user take, about.
+    pub(super) taken: HashMap<u32, i64>,
     pub(super) next_event: i64,
     pub(super) consent: Consent,
     pub(super) work: u64,
@@ -83,6 +76,7 @@ impl Core {
             boot: 0,
             open: HashMap::new(),
             open_by_key: HashMap::new(),
+            taken: HashMap::new(),
             next_event: 1,
             work: 0,
             deadline: None,
@@ -111,6 +105,7 @@ impl Core {
             |row| row.get(0),
         )?;
         self.close_interrupted_attempts()?;
+        self.end_network_waits_of_other_boots()?;
         self.reload()?;
         let now = self.now();
         for (id, open) in self.left_by_other_boots()? {
@@ -146,12 +141,28 @@ impl Core {
         self.open_by_key =
             open.iter().map(|(id, session)| ((session.owner, session.key.clone()), *id)).collect();
         self.open = open;
+        self.taken = self.read_taken()?;
         self.deadline = None;
         for open in self.open.values() {
             let (at, _) = session::deadline(&open.times, &self.policy.limits);
             self.deadline = Some(self.deadline.map_or(at, |old| old.min(at)));
         }
         Ok(())
+    }
+
+    fn read_taken(&self) -> rusqlite::Result<HashMap<u32, i64>> {
+        let mut taken: HashMap<u32, i64> = self
+            .conn
+            .prepare(
+                "SELECT owner, sum(bytes + events * ?1) FROM sessions
+                 WHERE state IN ('completed', 'quarantined') GROUP BY owner",
+            )?
+            .query_map([ROW_BYTES], |row| Ok((row.get(0)?, row.get(1)?)))?
+            .collect::<Result<_, _>>()?;
+        for open in self.open.values() {
+            *taken.entry(open.owner).or_default() += open.run.bytes + open.run.events * ROW_BYTES;
+        }
+        Ok(taken)
     }
 
     fn left_by_other_boots(&self) -> rusqlite::Result<HashMap<i64, Open>> {
@@ -162,7 +173,7 @@ impl Core {
     fn read_open(&self, which: &str) -> rusqlite::Result<HashMap<i64, Open>> {
         let mut open = HashMap::new();
         let mut query = self.conn.prepare(&format!(
-            "SELECT id, owner, key, first_event, started_boot_ms FROM sessions
+            "SELECT id, owner, key, first_event, started_boot_ms, generation FROM sessions
              WHERE state = 'open' AND {which}"
         ))?;
         let mut rows = query.query([self.boot])?;
@@ -170,35 +181,31 @@ impl Core {
             let key: String = row.get(2)?;
             let Ok(key) = key.parse() else { continue };
             let (first_event, started_ms) = (row.get(3)?, row.get(4)?);
-            let times = OpenTimes { started_ms, last_event_ms: started_ms, closed_ms: None };
-            let session = Open {
-                owner: row.get(1)?,
-                key,
-                first_event,
-                last_event: first_event,
-                max_seq: -1,
-                times,
-                run: Run::default(),
-            };
+            let session = Open::new(row.get(1)?, key, row.get(5)?, first_event, started_ms);
             open.insert(row.get(0)?, session);
         }
         let Some(first) = open.values().map(|session| session.first_event).min() else { return Ok(open) };
         let mut query = self.conn.prepare(
-            "SELECT id, session, seq, type, boot_ms, checksum, octet_length(body) FROM events WHERE id >= ?1",
+            "SELECT id, session, seq, type, boot_ms, checksum, synthetic, playhead, body FROM events
+             WHERE id >= ?1",
         )?;
         let mut rows = query.query([first])?;
         while let Some(row) = rows.next()? {
             let Some(session) = open.get_mut(&row.get(1)?) else { continue };
-            session.last_event = row.get(0)?;
-            session.max_seq = session.max_seq.max(row.get(2)?);
-            session.times.last_event_ms = row.get(4)?;
-            if matches!(
-                EventType::parse(row.get_ref(3)?.as_str()?),
-                Ok(EventType::SessionComplete | EventType::SessionEnd)
-            ) {
-                session.times.closed_ms = Some(session.times.last_event_ms);
-            }
-            session.run.add(row.get(5)?, row.get(6)?);
+            // A type that cannot be read is found out by its checksum when the session is sent.
+            let Ok(kind) = EventType::parse(row.get_ref(3)?.as_str()?) else { continue };
+            session.follow(
+                row.get(0)?,
+                &Followed {
+                    kind,
+                    seq: row.get(2)?,
+                    boot_ms: row.get(4)?,
+                    checksum: row.get(5)?,
+                    synthetic: row.get(6)?,
+                    playhead: row.get(7)?,
+                    body: row.get_ref(8)?.as_str()?,
+                },
+            );
         }
         Ok(open)
     }
@@ -216,9 +223,12 @@ impl Core {
     }
 
     fn write_completion(&self, id: i64, open: &Open, why: Why, now: &Moment) -> rusqlite::Result<()> {
+        // Only what we completed can go on under its key.
+        let course = why.is_ours().then(|| serde_json::to_string(&open.course).unwrap_or_default());
         let mut update = self.conn.prepare_cached(
             "UPDATE sessions SET state = 'completed', why = ?2, last_event = ?3, events = ?4, bytes = ?5,
-                 completed_boot = ?6, completed_boot_ms = ?7, completed_wall_ms = ?8, completed_sum = ?9
+                 completed_boot = ?6, completed_boot_ms = ?7, completed_wall_ms = ?8, completed_sum = ?9,
+                 course = ?10, max_seq = ?11
              WHERE id = ?1 AND state = 'open'",
         )?;
         update.execute(params![
@@ -231,6 +241,8 @@ impl Core {
             now.boot_ms,
             now.wall_ms,
             open.run.sum,
+            course,
+            open.max_seq,
         ])?;
         Ok(())
     }

@@ -1,55 +1,41 @@
-//! Events in: which are new, which were there already, which cannot be.
+//! Events in: one append, decided by a plan, written in one transaction.
 
-use std::collections::HashMap;
-
-use bytes::Bytes;
 use rusqlite::{OptionalExtension, params};
 
-use super::core::{Core, Open};
-use super::rows::{EventRow, Run, SessionRow, event_sum, session_sum};
+use super::core::{Core, ROW_BYTES};
+use super::open::{Followed, Open};
+use super::plan::{Plan, plan, problem};
+use super::rows::{EventRow, SessionRow, event_sum, session_sum};
 use super::{Append, Appended, NewEvent, Refusal};
 use crate::clock::Moment;
 use crate::event::{EventType, Problem};
-use crate::session::{Consent, OpenTimes, State, Why};
+use crate::session::{Consent, Name, State};
 
-/// Rough cost of a row besides its body, for the quota.
-const ROW_BYTES: i64 = 120;
 /// Left free under the quota, so that settling what is there always fits.
 const QUOTA_RESERVE: i64 = 256 * 1024;
+/// Warnings kept a session.
+const MAX_WARNINGS: usize = 50;
 
-/// A session that exists and takes no events.
-struct Closed {
-    id: i64,
-    state: State,
-    why: Why,
-    first_event: i64,
-    last_event: i64,
+/// What is frozen when a session starts.
+pub(super) struct Frozen {
+    pub(super) generation: u32,
+    pub(super) continues: Option<i64>,
+    pub(super) title: Option<String>,
+    pub(super) identity_map: String,
+    pub(super) identity_origin: String,
+    pub(super) player_name: Option<String>,
+    pub(super) channel: Option<String>,
+    pub(super) implementation: String,
 }
 
-/// What an append comes to, decided before anything is written.
-struct Plan {
-    /// Positions in the request of those to write, with their numbers.
-    fresh: Vec<(usize, i64)>,
-    duplicates: u64,
-    last_seq: i64,
-}
-
-/// A problem with a member of the `at`-th event; in a batch the path says which one that is.
-fn problem(at: usize, batch: bool, member: &str, problem: impl Into<String>) -> Problem {
-    let path = if batch { format!("[{at}].{member}") } else { member.to_owned() };
-    Problem { path, problem: problem.into() }
-}
-
-/// Whether two event bodies say the same; a player may write the same event differently when it sends it again.
-fn same_event(stored: &str, sent: &[u8]) -> bool {
-    stored.as_bytes() == sent
-        || match (
-            serde_json::from_str::<serde_json::Value>(stored),
-            serde_json::from_slice::<serde_json::Value>(sent),
-        ) {
-            (Ok(stored), Ok(sent)) => stored == sent,
-            _ => false,
-        }
+/// An event row to be written.
+pub(super) struct NewRow<'a> {
+    pub(super) kind: EventType,
+    pub(super) seq: i64,
+    pub(super) said_ms: Option<i64>,
+    pub(super) playhead: f64,
+    pub(super) synthetic: bool,
+    pub(super) body: &'a str,
 }
 
 impl Core {
@@ -60,98 +46,56 @@ impl Core {
         }
         // A deadline holds from its moment on, whether or not the timer has fired yet.
         self.complete_due()?;
-        let open = self.open_by_key.get(&(append.owner, append.key.clone())).copied();
-        let (id, plan) = match open {
-            Some(id) => (id, self.plan_for_open(id, &append)?),
-            None => match self.find_closed(&append)? {
-                Some(closed) => return self.append_to_closed(&closed, &append.events),
-                None => {
-                    let plan = self.plan_for_new(&append)?;
-                    self.check_room(&append.events, &plan)?;
-                    (self.start_session(&append)?, plan)
-                }
-            },
-        };
-        if open.is_some() {
-            self.check_room(&append.events, &plan)?;
+        if let Some(id) = self.open_by_key.get(&(append.owner, append.key.clone())).copied() {
+            let plan = self.plan_for_open(id, &append)?;
+            self.check_room(&append, &plan)?;
+            return self.write_events(id, &append, &plan, false);
         }
-        self.write_events(id, &append.events, &plan)?;
-        if let Some(why) = append.complete {
-            self.complete(id, why)?;
+        if let Some(closed) = self.find_closed(append.owner, append.key.as_str())? {
+            return self.append_to_closed(&closed, &append);
         }
-        Ok(Appended {
-            state: if append.complete.is_some() { State::Completed } else { State::Open },
-            created: open.is_none(),
-            recorded: plan.fresh.len() as u64,
-            duplicates: plan.duplicates,
-            seq: plan.last_seq.unsigned_abs(),
-        })
+        self.check_start(&append)?;
+        let plan = plan(&append, -1, true, |_| Ok(None))?;
+        self.check_room(&append, &plan)?;
+        let frozen = self.frozen_by(&append, 1, None)?;
+        let id = self.start_session(&append, &frozen)?;
+        self.write_events(id, &append, &plan, true)
     }
 
-    fn find_closed(&self, append: &Append) -> Result<Option<Closed>, Refusal> {
-        let row = self
-            .conn
-            .prepare_cached(
-                "SELECT id, state, why, first_event, coalesce(last_event, -1) FROM sessions
-                 WHERE owner = ?1 AND key = ?2",
-            )?
-            .query_row(params![append.owner, append.key.as_str()], |row| {
-                Ok(Closed {
-                    id: row.get(0)?,
-                    state: State::parse(row.get_ref(1)?.as_str()?).unwrap_or(State::Completed),
-                    why: row.get_ref(2)?.as_str_or_null()?.and_then(Why::parse).unwrap_or(Why::Complete),
-                    first_event: row.get(3)?,
-                    last_event: row.get(4)?,
-                })
-            })
-            .optional()?;
-        Ok(row)
+    fn plan_for_open(&self, id: i64, append: &Append) -> Result<Plan, Refusal> {
+        let Some(open) = self.open.get(&id) else { return Err(Refusal::UnknownSession) };
+        plan(append, open.max_seq, false, |seq| self.body_in_chain(id, seq))
     }
 
-    /// A late `media.sessionEnd` and a resend of what is there are harmless; anything else is refused.
-    fn append_to_closed(&self, closed: &Closed, events: &[NewEvent]) -> Result<Appended, Refusal> {
-        let mut answer = Appended { state: closed.state, created: false, recorded: 0, duplicates: 0, seq: 0 };
-        for event in events {
-            let resent = match event.seq {
-                None => false,
-                Some(seq) => self
-                    .stored_body(closed.id, closed.first_event, closed.last_event, signed(seq))?
-                    .is_some_and(|body| same_event(&body, &event.body)),
-            };
-            if resent {
-                answer.duplicates += 1;
-            } else if event.kind != EventType::SessionEnd {
-                return Err(Refusal::Completed { state: closed.state, why: closed.why });
+    /// The body under a number, in this session or one that it continues.
+    pub(super) fn body_in_chain(&self, session: i64, seq: i64) -> Result<Option<String>, Refusal> {
+        let mut next = Some(session);
+        while let Some(id) = next {
+            let row: Option<(Option<i64>, i64, Option<i64>)> = self
+                .conn
+                .prepare_cached("SELECT continues, first_event, last_event FROM sessions WHERE id = ?1")?
+                .query_row([id], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+                .optional()?;
+            let Some((continues, first, last)) = row else { return Ok(None) };
+            let body = self
+                .conn
+                .prepare_cached(
+                    "SELECT body FROM events WHERE id BETWEEN ?2 AND ?3 AND session = ?1 AND seq = ?4 LIMIT 1",
+                )?
+                .query_row([id, first, last.unwrap_or(i64::MAX), seq], |row| row.get(0))
+                .optional()?;
+            if body.is_some() {
+                return Ok(body);
             }
-            answer.seq = match event.seq {
-                Some(seq) => seq,
-                None => self.last_seq(closed)?,
-            };
+            next = continues;
         }
-        Ok(answer)
+        Ok(None)
     }
 
-    fn last_seq(&self, closed: &Closed) -> Result<u64, Refusal> {
-        let seq: Option<i64> = self
-            .conn
-            .prepare_cached("SELECT max(seq) FROM events WHERE id BETWEEN ?2 AND ?3 AND session = ?1")?
-            .query_row([closed.id, closed.first_event, closed.last_event], |row| row.get(0))?;
-        Ok(seq.unwrap_or(0).unsigned_abs())
-    }
-
-    fn stored_body(&self, session: i64, first: i64, last: i64, seq: i64) -> Result<Option<String>, Refusal> {
-        Ok(self
-            .conn
-            .prepare_cached(
-                "SELECT body FROM events WHERE id BETWEEN ?2 AND ?3 AND session = ?1 AND seq = ?4 LIMIT 1",
-            )?
-            .query_row([session, first, last, seq], |row| row.get(0))
-            .optional()?)
-    }
-
-    fn plan_for_new(&self, append: &Append) -> Result<Plan, Refusal> {
+    /// Whether a session can start with these events.
+    pub(super) fn check_start(&self, append: &Append) -> Result<(), Refusal> {
         let events = &append.events;
-        if events.first().is_none_or(|first| first.kind != EventType::SessionStart) {
+        let Some(start) = events.first().filter(|first| first.kind == EventType::SessionStart) else {
             return Err(match events.iter().position(|event| event.kind == EventType::SessionStart) {
                 None => Refusal::NotStarted,
                 Some(_) => Refusal::Invalid(vec![problem(
@@ -161,107 +105,70 @@ impl Core {
                     "the first event of a session must be media.sessionStart",
                 )]),
             });
-        }
-        let start = &events[0];
-        let mut problems = Vec::new();
-        for (lacks, default, member) in [
+        };
+        let problems: Vec<Problem> = [
             (start.lacks.0, &self.policy.player_name, "playerName"),
             (start.lacks.1, &self.policy.channel, "channel"),
-        ] {
-            if lacks && default.is_none() {
-                problems.push(problem(
-                    0,
-                    append.batch,
-                    &format!("mediaCollection.sessionDetails.{member}"),
-                    "is required (the configuration has no default for it under [defaults])",
-                ));
-            }
-        }
-        if !problems.is_empty() {
-            return Err(Refusal::Invalid(problems));
-        }
-        let mine = self.open.values().filter(|open| open.owner == append.owner).count();
-        if mine >= self.policy.max_open_per_user {
-            return Err(Refusal::TooManyOpen(self.policy.max_open_per_user));
-        }
-        self.plan(append, -1, |_| Ok(None))
+        ]
+        .into_iter()
+        .filter(|(lacks, default, _)| *lacks && default.is_none())
+        .map(|(_, _, member)| {
+            let member = format!("mediaCollection.sessionDetails.{member}");
+            let wrong = "is required (the configuration has no default for it under [defaults])";
+            problem(0, append.batch, &member, wrong)
+        })
+        .collect();
+        if problems.is_empty() { Ok(()) } else { Err(Refusal::Invalid(problems)) }
     }
 
-    fn plan_for_open(&self, id: i64, append: &Append) -> Result<Plan, Refusal> {
-        let Some(open) = self.open.get(&id) else { return Err(Refusal::UnknownSession) };
-        let (first, last) = (open.first_event, open.last_event);
-        self.plan(append, open.max_seq, |seq| self.stored_body(id, first, last, seq))
-    }
-
-    /// Numbers the events. `stored` finds the body under a number up to `max_seq`.
-    fn plan(
+    /// What a start event of the player's own freezes.
+    pub(super) fn frozen_by(
         &self,
         append: &Append,
-        mut max_seq: i64,
-        stored: impl Fn(i64) -> Result<Option<String>, Refusal>,
-    ) -> Result<Plan, Refusal> {
-        let (events, batch) = (&append.events, append.batch);
-        let known = max_seq;
-        let mut plan = Plan { fresh: Vec::with_capacity(events.len()), duplicates: 0, last_seq: 0 };
-        let mut here: HashMap<i64, &Bytes> = HashMap::new();
-        let mut problems = Vec::new();
-        for (at, event) in events.iter().enumerate() {
-            let seq = match event.seq {
-                None => max_seq.saturating_add(1),
-                Some(seq) => signed(seq),
-            };
-            plan.last_seq = seq;
-            if event.seq.is_some() && seq <= max_seq {
-                let same = match here.get(&seq) {
-                    Some(body) => {
-                        Some(std::str::from_utf8(body).is_ok_and(|body| same_event(body, &event.body)))
-                    }
-                    None if seq <= known => stored(seq)?.map(|body| same_event(&body, &event.body)),
-                    None => None,
-                };
-                match same {
-                    Some(true) => {
-                        plan.duplicates += 1;
-                        continue;
-                    }
-                    Some(false) => {
-                        problems.push(problem(at, batch, "seq", format!("{seq} is used by another event")));
-                        continue;
-                    }
-                    None => {}
-                }
-            }
-            if event.kind == EventType::SessionStart && (known >= 0 || !plan.fresh.is_empty()) {
-                problems.push(problem(
-                    at,
-                    batch,
-                    "mediaEventType",
-                    "the session has started already: media.sessionStart comes once, first",
-                ));
-            }
-            here.insert(seq, &event.body);
-            plan.fresh.push((at, seq));
-            max_seq = max_seq.max(seq);
-        }
-        if problems.is_empty() { Ok(plan) } else { Err(Refusal::Sequence(problems)) }
+        generation: u32,
+        continues: Option<i64>,
+    ) -> Result<Frozen, Refusal> {
+        let start = &append.events[0];
+        let (identity_map, identity_origin) = match &start.identity {
+            Some(map) => (map.clone(), "player"),
+            None => (self.configured_identity()?, "configuration"),
+        };
+        let policy = &self.policy;
+        Ok(Frozen {
+            generation,
+            continues,
+            title: start.title.clone(),
+            identity_map,
+            identity_origin: identity_origin.to_owned(),
+            player_name: policy.player_name.clone().filter(|_| start.lacks.0),
+            channel: policy.channel.clone().filter(|_| start.lacks.1),
+            implementation: append.implementation.clone().unwrap_or_else(|| policy.implementation.clone()),
+        })
     }
 
-    fn check_room(&self, events: &[NewEvent], plan: &Plan) -> Result<(), Refusal> {
-        let new: i64 = plan
-            .fresh
-            .iter()
-            .map(|(at, _)| ROW_BYTES + i64::try_from(events[*at].body.len()).unwrap_or(0))
-            .sum();
+    /// Refuses before anything is written, so that a full journal costs nothing to ask.
+    pub(super) fn check_room(&self, append: &Append, plan: &Plan) -> Result<(), Refusal> {
+        let size = |(at, _): &(usize, i64)| {
+            ROW_BYTES + i64::try_from(append.events[*at].body.len()).unwrap_or(i64::MAX / 4096)
+        };
+        let new: i64 = plan.fresh.iter().map(size).sum();
         let used = self.used_bytes()?;
         let max = self.policy.max_bytes;
         if new > 0 && used + new + QUOTA_RESERVE > max {
             return Err(Refusal::Full(format!("it holds {used} of at most {max} bytes (journal.max_bytes)")));
         }
+        let (mine, most) =
+            (self.taken.get(&append.owner).copied().unwrap_or(0), self.policy.max_bytes_per_user);
+        if new > 0 && mine + new > most {
+            return Err(Refusal::Full(format!(
+                "this user's events fill {mine} of at most {most} bytes (journal.max_percent_per_user)"
+            )));
+        }
         Ok(())
     }
 
     /// Bytes of pages that hold something.
-    pub(super) fn used_bytes(&self) -> Result<i64, Refusal> {
+    fn used_bytes(&self) -> Result<i64, Refusal> {
         let number = |pragma: &str| -> rusqlite::Result<i64> {
             self.conn.prepare_cached(pragma)?.query_row([], |row| row.get(0))
         };
@@ -269,37 +176,39 @@ impl Core {
         Ok(pages * number("PRAGMA page_size")?)
     }
 
-    fn start_session(&mut self, append: &Append) -> Result<i64, Refusal> {
-        let start = &append.events[0];
-        let (identity_map, identity_origin) = match &start.identity {
-            Some(map) => (map.clone(), "player"),
-            None => (self.configured_identity()?, "configuration"),
-        };
+    /// Makes the session's row; its events follow.
+    pub(super) fn start_session(&mut self, append: &Append, frozen: &Frozen) -> Result<i64, Refusal> {
+        let mine = self.open.values().filter(|open| open.owner == append.owner).count();
+        if mine >= self.policy.max_open_per_user {
+            return Err(Refusal::TooManyOpen(self.policy.max_open_per_user));
+        }
         let now = self.now();
-        let player_name = self.policy.player_name.as_deref().filter(|_| start.lacks.0);
-        let channel = self.policy.channel.as_deref().filter(|_| start.lacks.1);
         let row = SessionRow {
             owner: append.owner,
             key: append.key.as_str(),
-            identity_map: &identity_map,
-            identity_origin,
-            player_name,
-            channel,
-            implementation: append.implementation.as_deref().unwrap_or(&self.policy.implementation),
+            generation: frozen.generation,
+            identity_map: &frozen.identity_map,
+            identity_origin: &frozen.identity_origin,
+            player_name: frozen.player_name.as_deref(),
+            channel: frozen.channel.as_deref(),
+            implementation: &frozen.implementation,
             started: [now.boot, now.boot_ms, now.wall_ms],
             first_event: self.next_event,
         };
         self.conn
             .prepare_cached(
-                "INSERT INTO sessions (owner, key, state, title, identity_map, identity_origin, player_name,
-                     channel, implementation, started_boot, started_boot_ms, started_wall_ms, first_event,
-                     checksum)
-                 VALUES (?1, ?2, 'open', ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+                "INSERT INTO sessions (owner, key, generation, continues, resumes, state, title, identity_map,
+                     identity_origin, player_name, channel, implementation, started_boot, started_boot_ms,
+                     started_wall_ms, first_event, checksum)
+                 VALUES (?1, ?2, ?3, ?4, ?5, 'open', ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
             )?
             .execute(params![
                 row.owner,
                 row.key,
-                start.title,
+                row.generation,
+                frozen.continues,
+                frozen.continues.is_some(),
+                frozen.title,
                 row.identity_map,
                 row.identity_origin,
                 row.player_name,
@@ -312,87 +221,143 @@ impl Core {
                 session_sum(&row),
             ])?;
         let id = self.conn.last_insert_rowid();
-        let times = OpenTimes { started_ms: now.boot_ms, last_event_ms: now.boot_ms, closed_ms: None };
-        let open = Open {
-            owner: append.owner,
-            key: append.key.clone(),
-            first_event: self.next_event,
-            last_event: self.next_event,
-            max_seq: -1,
-            times,
-            run: Run::default(),
-        };
+        let open =
+            Open::new(append.owner, append.key.clone(), frozen.generation, self.next_event, now.boot_ms);
         self.touched = true;
         self.open_by_key.insert((open.owner, open.key.clone()), id);
         self.open.insert(id, open);
         Ok(id)
     }
 
-    fn write_events(&mut self, id: i64, events: &[NewEvent], plan: &Plan) -> Result<(), Refusal> {
-        let now = self.now();
-        let Some(mut open) = self.open.get(&id).cloned() else { return Err(Refusal::UnknownSession) };
-        for &(at, seq) in &plan.fresh {
-            self.write_event(id, &mut open, &events[at], seq, &now)?;
-        }
-        self.note_deadline(&open.times);
-        self.touched = true;
-        self.open.insert(id, open);
-        Ok(())
-    }
-
-    fn write_event(
+    /// Writes the new events of a request and says what became of all of them.
+    pub(super) fn write_events(
         &mut self,
         id: i64,
-        open: &mut Open,
-        event: &NewEvent,
-        seq: i64,
+        append: &Append,
+        plan: &Plan,
+        created: bool,
+    ) -> Result<Appended, Refusal> {
+        let now = self.now();
+        let mut warnings = Vec::new();
+        for &(at, seq) in &plan.fresh {
+            let event = &append.events[at];
+            if let Some(warning) = self.write_event(id, &new_row(event, seq)?, &now)? {
+                warnings.push((at, problem(at, append.batch, "mediaEventType", warning)));
+            }
+        }
+        let (generation, times) = match self.open.get(&id) {
+            Some(open) => (open.generation, open.times),
+            None => return Err(Refusal::UnknownSession),
+        };
+        self.note_deadline(&times);
+        self.keep_warnings(id, &warnings)?;
+        if let Some(why) = append.complete {
+            self.complete(id, why)?;
+        }
+        Ok(Appended {
+            state: if append.complete.is_some() { State::Completed } else { State::Open },
+            created,
+            recorded: plan.fresh.len() as u64,
+            duplicates: plan.duplicates,
+            seq: plan.last_seq.max(0).unsigned_abs(),
+            continues_as: (generation > 1).then(|| Name::text(append.key.as_str(), generation)),
+            warnings,
+        })
+    }
+
+    /// Writes one row. Answers what is out of order about its event, if anything is.
+    pub(super) fn write_event(
+        &mut self,
+        id: i64,
+        new: &NewRow<'_>,
         now: &Moment,
-    ) -> Result<(), Refusal> {
-        // The edge checked that it is UTF-8.
-        let body = std::str::from_utf8(&event.body).map_err(|error| Refusal::Storage(error.to_string()))?;
+    ) -> Result<Option<String>, Refusal> {
+        let Some(open) = self.open.get_mut(&id) else { return Err(Refusal::UnknownSession) };
         let row = EventRow {
             session: id,
-            n: open.run.events,
-            seq,
-            kind: event.kind.as_str(),
-            said_ms: event.said_ms,
+            n: open.run.rows,
+            seq: new.seq,
+            kind: new.kind.as_str(),
+            said_ms: new.said_ms,
+            synthetic: new.synthetic,
             boot: now.boot,
             boot_ms: now.boot_ms,
             wall_ms: now.wall_ms,
-            body,
+            body: new.body,
         };
         let checksum = event_sum(&row);
         self.conn
             .prepare_cached(
-                "INSERT INTO events (id, session, n, seq, type, said_ms, boot, boot_ms, wall_ms, checksum, body)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+                "INSERT INTO events (id, session, n, seq, type, said_ms, playhead, synthetic, boot, boot_ms,
+                     wall_ms, checksum, body)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
             )?
             .execute(params![
                 self.next_event,
                 id,
                 row.n,
-                seq,
+                row.seq,
                 row.kind,
                 row.said_ms,
+                new.playhead,
+                row.synthetic,
                 row.boot,
                 row.boot_ms,
                 row.wall_ms,
                 checksum,
-                body,
+                row.body,
             ])?;
-        open.last_event = self.next_event;
         self.touched = true;
-        self.next_event += 1;
-        open.max_seq = open.max_seq.max(seq);
-        open.run.add(checksum, i64::try_from(body.len()).unwrap_or(i64::MAX));
-        open.times.last_event_ms = now.boot_ms;
-        if matches!(event.kind, EventType::SessionComplete | EventType::SessionEnd) {
-            open.times.closed_ms = Some(now.boot_ms);
+        if !new.synthetic {
+            let bytes = i64::try_from(new.body.len()).unwrap_or(i64::MAX);
+            *self.taken.entry(open.owner).or_default() += bytes + ROW_BYTES;
         }
+        let followed = Followed {
+            kind: new.kind,
+            seq: new.seq,
+            boot_ms: now.boot_ms,
+            checksum,
+            synthetic: new.synthetic,
+            playhead: new.playhead,
+            body: new.body,
+        };
+        let warning = open.follow(self.next_event, &followed);
+        self.next_event += 1;
+        Ok(warning)
+    }
+
+    /// Adds to what is odd about a session; the same thing is kept once.
+    fn keep_warnings(&self, id: i64, warnings: &[(usize, Problem)]) -> Result<(), Refusal> {
+        if warnings.is_empty() {
+            return Ok(());
+        }
+        let kept: Option<String> = self
+            .conn
+            .prepare_cached("SELECT warnings FROM sessions WHERE id = ?1")?
+            .query_row([id], |row| row.get(0))?;
+        let mut kept: Vec<String> =
+            kept.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
+        for (_, warning) in warnings {
+            if kept.len() < MAX_WARNINGS && !kept.contains(&warning.problem) {
+                kept.push(warning.problem.clone());
+            }
+        }
+        let text = serde_json::to_string(&kept).map_err(|error| Refusal::Storage(error.to_string()))?;
+        self.conn
+            .prepare_cached("UPDATE sessions SET warnings = ?2 WHERE id = ?1")?
+            .execute(params![id, text])?;
         Ok(())
     }
 }
 
-fn signed(seq: u64) -> i64 {
-    i64::try_from(seq).unwrap_or(i64::MAX)
+fn new_row(event: &NewEvent, seq: i64) -> Result<NewRow<'_>, Refusal> {
+    Ok(NewRow {
+        kind: event.kind,
+        seq,
+        said_ms: event.said_ms,
+        playhead: event.playhead,
+        synthetic: false,
+        // The edge checked that it is UTF-8.
+        body: std::str::from_utf8(&event.body).map_err(|error| Refusal::Storage(error.to_string()))?,
+    })
 }

@@ -6,10 +6,14 @@
 mod admin;
 mod core;
 mod intake;
+mod open;
 mod outbox;
+mod plan;
 mod query;
+mod resume;
 mod rows;
 mod schema;
+mod split;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -25,6 +29,7 @@ use crate::session::{Consent, Key, Limits, State, Why};
 pub use self::outbox::{Action, Next, Outgoing, Settlement, StoredEvent};
 pub use self::query::{Attempt, Detail, Page, Recorded, Status, Summary};
 pub use self::schema::OpenError;
+pub use self::split::{Made, Split};
 
 /// Who asks, and whether they may see and touch the sessions of others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +55,8 @@ pub struct Policy {
     pub implementation: String,
     /// Bytes the journal may take.
     pub max_bytes: i64,
+    /// Bytes one user's events may take of these.
+    pub max_bytes_per_user: i64,
     /// Sessions a user may have open at once.
     pub max_open_per_user: usize,
     /// How long receipts are kept.
@@ -69,6 +76,8 @@ pub struct NewEvent {
     pub seq: Option<u64>,
     /// The player's timestamp, Unix milliseconds.
     pub said_ms: Option<i64>,
+    /// Where the main content stands, in seconds.
+    pub playhead: f64,
     /// Byte for byte as the player sent it.
     pub body: Bytes,
     /// A title for people, from a start event.
@@ -94,12 +103,22 @@ pub struct Append {
     pub implementation: Option<String>,
     /// Whether paths of problems begin with the event's position.
     pub batch: bool,
+    /// What paths of problems begin with before that.
+    pub prefix: String,
 }
 
 impl Append {
     /// Events for a session that stays open.
     pub fn new(owner: u32, key: Key, events: Vec<NewEvent>) -> Append {
-        Append { owner, key, events, complete: None, implementation: None, batch: false }
+        Append {
+            owner,
+            key,
+            events,
+            complete: None,
+            implementation: None,
+            batch: false,
+            prefix: String::new(),
+        }
     }
 }
 
@@ -116,6 +135,10 @@ pub struct Appended {
     pub duplicates: u64,
     /// The number of the last event of the request.
     pub seq: u64,
+    /// The session that goes on under the key, when it is not the first one.
+    pub continues_as: Option<String>,
+    /// What is odd about the events, by their position in the request.
+    pub warnings: Vec<(usize, Problem)>,
 }
 
 /// Why the journal did not do what it was asked; nothing was changed.
@@ -162,6 +185,19 @@ pub enum Refusal {
     /// SQLite or the disk failed.
     #[error("the journal could not be written or read: {0}")]
     Storage(String),
+}
+
+impl Refusal {
+    /// The same refusal, its problems seen from further up.
+    #[must_use]
+    fn under(self, prefix: &str) -> Refusal {
+        let up = |problems: Vec<Problem>| problems.into_iter().map(|problem| problem.under(prefix)).collect();
+        match self {
+            Refusal::Sequence(problems) => Refusal::Sequence(up(problems)),
+            Refusal::Invalid(problems) => Refusal::Invalid(up(problems)),
+            other => other,
+        }
+    }
 }
 
 /// A cheap handle to the journal.
@@ -230,7 +266,15 @@ impl Journal {
 
     /// Records several whole sessions at once: all or nothing.
     pub async fn append_all(&self, appends: Vec<Append>) -> Result<Vec<Appended>, Refusal> {
-        self.call(move |core| appends.into_iter().map(|append| core.append(append)).collect()).await
+        self.call(move |core| {
+            let mut appended = Vec::with_capacity(appends.len());
+            for append in appends {
+                let prefix = append.prefix.clone();
+                appended.push(core.append(append).map_err(|refusal| refusal.under(&prefix))?);
+            }
+            Ok(appended)
+        })
+        .await
     }
 
     /// Runs `work` on the journal's thread, inside a transaction, and answers after its commit.

@@ -2,13 +2,13 @@
 
 use rusqlite::{OptionalExtension, Row, params};
 
-use super::core::Core;
+use super::core::{Core, ROW_BYTES};
 use super::rows::{EventRow, Run, SessionRow, event_sum, session_sum};
 use super::{Journal, Refusal};
 use crate::anchor::EventTimes;
 use crate::clock::{Clock, Moment};
 use crate::event::EventType;
-use crate::session::{Loss, State};
+use crate::session::{Consent, Loss, Name, State};
 
 /// Attempts kept a session; the count of all of them is kept besides.
 const ATTEMPTS_KEPT: i64 = 50;
@@ -22,8 +22,10 @@ const VACUUM_PAGES: i64 = 256;
 pub struct StoredEvent {
     /// Its type.
     pub kind: EventType,
-    /// Its number.
-    pub seq: u64,
+    /// Its number; negative when it is ours.
+    pub seq: i64,
+    /// Whether we made it, where a session goes on.
+    pub synthetic: bool,
     /// Byte for byte as the player sent it.
     pub body: String,
     /// What is known of its time.
@@ -49,6 +51,8 @@ pub struct Outgoing {
     pub channel: Option<String>,
     /// `implementationDetails`, as JSON.
     pub implementation: String,
+    /// Whether its start is sent with `hasResume` true.
+    pub resumes: bool,
     /// `xdm.timestamp`, once an attempt froze it.
     pub timestamp_ms: Option<i64>,
     /// Checksum of the body of the first attempt.
@@ -61,6 +65,8 @@ pub struct Outgoing {
     pub answering_ms: i64,
     /// Failures in a row that were the network's.
     pub unreached: u32,
+    /// Bytes of the body that a 413 refused last.
+    pub refused_bytes: Option<i64>,
     /// The events, in order of arrival.
     pub events: Vec<StoredEvent>,
 }
@@ -92,6 +98,11 @@ pub enum Action {
         network: bool,
         /// Whether the answer counts against a limit.
         counts: bool,
+    },
+    /// A body of so many bytes was too large; it is tried again at once with a smaller one.
+    Resize {
+        /// Bytes of the body.
+        bytes: i64,
     },
     /// It is set apart.
     Quarantine,
@@ -246,7 +257,7 @@ impl Core {
             "SELECT owner, key, state, identity_map, identity_origin, player_name, channel, implementation,
                     started_boot, started_boot_ms, started_wall_ms, first_event, checksum,
                     last_event, completed_sum, timestamp_ms, payload_sum, attempts, answers, unreached,
-                    first_answer_boot, first_answer_boot_ms, first_answer_wall_ms
+                    first_answer_boot, first_answer_boot_ms, first_answer_wall_ms, generation, resumes, refused_bytes
              FROM sessions WHERE id = ?1",
         )?;
         let mut rows = query.query([id])?;
@@ -255,6 +266,7 @@ impl Core {
         let frozen = SessionRow {
             owner: row.get(0)?,
             key: &key,
+            generation: row.get(23)?,
             identity_map: row.get_ref(3)?.as_str()?,
             identity_origin: row.get_ref(4)?.as_str()?,
             player_name: row.get_ref(5)?.as_str_or_null()?,
@@ -280,6 +292,8 @@ impl Core {
             player_name: frozen.player_name.map(str::to_owned),
             channel: frozen.channel.map(str::to_owned),
             implementation: frozen.implementation.to_owned(),
+            resumes: row.get(24)?,
+            refused_bytes: row.get(25)?,
             timestamp_ms: row.get(15)?,
             payload_sum: row.get(16)?,
             attempts: row.get(17)?,
@@ -287,7 +301,7 @@ impl Core {
             answering_ms: wait_set(row, 20)?.map_or(0, |first| now.since(&first)),
             unreached: row.get(19)?,
             events,
-            key,
+            key: Name::text(&key, frozen.generation),
         }))
     }
 
@@ -299,7 +313,7 @@ impl Core {
         last: i64,
     ) -> Result<(Vec<StoredEvent>, i64), Refusal> {
         let mut query = self.conn.prepare_cached(
-            "SELECT n, seq, type, said_ms, boot, boot_ms, wall_ms, checksum, body FROM events
+            "SELECT n, seq, type, said_ms, boot, boot_ms, wall_ms, checksum, body, synthetic FROM events
              WHERE id BETWEEN ?2 AND ?3 AND session = ?1 ORDER BY id",
         )?;
         let mut rows = query.query([session, first, last])?;
@@ -312,6 +326,7 @@ impl Core {
                 seq: row.get(1)?,
                 kind: row.get_ref(2)?.as_str()?,
                 said_ms: row.get(3)?,
+                synthetic: row.get(9)?,
                 boot: row.get(4)?,
                 boot_ms: row.get(5)?,
                 wall_ms: row.get(6)?,
@@ -319,13 +334,14 @@ impl Core {
             };
             let checksum = row.get(7)?;
             let kind = EventType::parse(event.kind);
-            let (true, Ok(kind)) = (event_sum(&event) == checksum && event.n == run.events, kind) else {
-                return Err(damaged(&format!("event {}", run.events)));
+            let (true, Ok(kind)) = (event_sum(&event) == checksum && event.n == run.rows, kind) else {
+                return Err(damaged(&format!("event {}", run.rows)));
             };
-            run.add(checksum, 0);
+            run.add(checksum, event.synthetic, 0);
             events.push(StoredEvent {
                 kind,
-                seq: event.seq.unsigned_abs(),
+                seq: event.seq,
+                synthetic: event.synthetic,
                 body: event.body.to_owned(),
                 times: EventTimes { said_ms: event.said_ms, wall_ms: event.wall_ms, boot_ms: event.boot_ms },
             });
@@ -343,7 +359,7 @@ impl Core {
         let attempt: Option<u32> = self
             .conn
             .prepare_cached(
-                "UPDATE sessions SET attempts = attempts + 1, timestamp_ms = coalesce(timestamp_ms, ?2),
+                "UPDATE sessions SET attempts = attempts + 1, timestamp_ms = iif(attempts = 0, ?2, timestamp_ms),
                      payload_sum = coalesce(payload_sum, ?3)
                  WHERE id = ?1 AND state = 'completed' RETURNING attempts",
             )?
@@ -396,6 +412,13 @@ impl Core {
         match &settlement.action {
             Action::Deliver { receipt } => self.deliver(*id, owner, receipt, &now)?,
             Action::Wait { ms, network, counts } => self.wait(*id, *ms, *network, *counts, &now)?,
+            Action::Resize { bytes } => {
+                self.conn
+                    .prepare_cached(
+                        "UPDATE sessions SET refused_bytes = ?2, payload_sum = NULL, wait_ms = 0 WHERE id = ?1",
+                    )?
+                    .execute(params![id, bytes])?;
+            }
             Action::Quarantine => self.set_quarantined(*id, &now)?,
         }
         for id in &settlement.requeue {
@@ -474,6 +497,10 @@ impl Core {
     }
 
     fn write_book(&self, book: &str) -> Result<(), Refusal> {
+        // It may quote an answer, and an answer may quote a session: after an opt-out it is erased like the sessions.
+        if self.consent == Consent::Out {
+            return Ok(());
+        }
         let value: serde_json::Value =
             serde_json::from_str(book).map_err(|error| Refusal::Storage(error.to_string()))?;
         self.set_setting("uploader", &value)
@@ -493,10 +520,30 @@ impl Core {
         Ok(())
     }
 
-    /// Deletes the events of a session; answers how many there were.
-    pub(super) fn delete_events(&self, id: i64) -> Result<i64, Refusal> {
-        let deleted = self
-            .conn
+    /// A new boot is a new path: nothing waits any more for the network of another one.
+    pub(super) fn end_network_waits_of_other_boots(&self) -> rusqlite::Result<()> {
+        self.conn.execute(
+            "UPDATE sessions SET wait_ms = 0
+             WHERE state = 'completed' AND wait_ms > 0 AND wait_network = 1 AND wait_boot <> ?1",
+            [self.boot],
+        )?;
+        Ok(())
+    }
+
+    /// Deletes the events of a session; answers how many of them came from a player.
+    pub(super) fn delete_events(&mut self, id: i64) -> Result<i64, Refusal> {
+        let (owner, recorded, bytes) = match self.open.get(&id) {
+            Some(open) => (open.owner, open.run.events, open.run.bytes),
+            None => self
+                .conn
+                .prepare_cached(
+                    "SELECT owner, coalesce(events, 0), coalesce(bytes, 0) FROM sessions WHERE id = ?1",
+                )?
+                .query_row([id], |row| Ok((row.get(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?)))?,
+        };
+        self.touched = true;
+        *self.taken.entry(owner).or_default() -= bytes + recorded * ROW_BYTES;
+        self.conn
             .prepare_cached(
                 "DELETE FROM events WHERE session = ?1
                      AND id >= (SELECT first_event FROM sessions WHERE id = ?1)
@@ -506,7 +553,7 @@ impl Core {
         let mut vacuum = self.conn.prepare_cached(&format!("PRAGMA incremental_vacuum({VACUUM_PAGES})"))?;
         let mut rows = vacuum.query([])?;
         while rows.next()?.is_some() {}
-        Ok(i64::try_from(deleted).unwrap_or(i64::MAX))
+        Ok(recorded)
     }
 
     /// Lets receipts and quarantined sessions go whose time is over; the latter are a loss.

@@ -11,7 +11,7 @@ use super::outbox::StoredEvent;
 use super::schema::beside;
 use super::{Journal, Outgoing, Refusal, Scope};
 use crate::clock::rfc3339;
-use crate::session::{Consent, Loss, State, Why};
+use crate::session::{Consent, Loss, Name, State, Why};
 
 /// One session, as lists show it.
 #[derive(Debug, Clone, Serialize)]
@@ -81,6 +81,15 @@ pub struct Detail {
     pub identity_map: Option<Box<RawValue>>,
     /// The last attempts, oldest first.
     pub attempts: Vec<Attempt>,
+    /// The session that it continues.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub continues: Option<String>,
+    /// The session that goes on after it under the same key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub continues_as: Option<String>,
+    /// What is odd about its events.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub warnings: Option<Box<RawValue>>,
     /// What the endpoint confirmed.
     pub receipt: Option<Box<RawValue>>,
 }
@@ -144,7 +153,8 @@ impl Journal {
         self.call(move |core| {
             let id = core.find(scope, &key)?;
             let events = core.events_of(id)?;
-            Ok(events.into_iter().map(|event| Recorded { seq: event.seq, body: event.body }).collect())
+            let recorded = events.into_iter().filter(|event| !event.synthetic);
+            Ok(recorded.map(|event| Recorded { seq: event.seq.unsigned_abs(), body: event.body }).collect())
         })
         .await
     }
@@ -153,6 +163,7 @@ impl Journal {
     pub async fn outgoing_by_key(&self, scope: Scope, key: String) -> Result<Outgoing, Refusal> {
         self.call(move |core| {
             let id = core.find(scope, &key)?;
+            core.still_has_events(id)?;
             core.outgoing(id)?.ok_or(Refusal::UnknownSession)
         })
         .await
@@ -171,7 +182,7 @@ fn only(scope: Scope) -> Option<u32> {
 
 const SUMMARY: &str = "SELECT id, key, owner, state, why, title, started_wall_ms, completed_wall_ms,
     settled_wall_ms, events, bytes, attempts, wait_ms, wait_boot, wait_boot_ms, wait_wall_ms, verdict, last_event,
-    identity_map, receipt FROM sessions";
+    identity_map, receipt, generation, continues, warnings FROM sessions";
 
 fn raw(text: Option<String>) -> Option<Box<RawValue>> {
     text.and_then(|text| RawValue::from_string(text).ok())
@@ -242,7 +253,7 @@ impl Core {
             _ => None,
         };
         Ok(Summary {
-            session: row.get(1)?,
+            session: Name::text(row.get_ref(1)?.as_str()?, row.get(20)?),
             uid: row.get(2)?,
             state,
             why: row.get_ref(4)?.as_str_or_null().map_err(rusqlite::Error::from)?.and_then(Why::parse),
@@ -288,18 +299,35 @@ impl Core {
             summary: self.summary(row)?,
             identity_map: raw(row.get(18)?),
             attempts,
+            continues: self.name_where("id = ?1", row.get(21)?)?,
+            continues_as: self.name_where("continues = ?1", Some(id))?,
+            warnings: raw(row.get(22)?),
             receipt: raw(row.get(19)?),
         })
     }
 
-    fn events_of(&self, id: i64) -> Result<Vec<StoredEvent>, Refusal> {
-        let (state, first, last): (String, i64, Option<i64>) = self
+    fn name_where(&self, which: &str, id: Option<i64>) -> Result<Option<String>, Refusal> {
+        Ok(self
             .conn
-            .prepare_cached("SELECT state, first_event, last_event FROM sessions WHERE id = ?1")?
-            .query_row([id], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
-        if state == State::Delivered.as_str() {
-            return Err(Refusal::WrongState(State::Delivered));
+            .prepare_cached(&format!("SELECT key, generation FROM sessions WHERE {which}"))?
+            .query_row([id], |row| Ok(Name::text(row.get_ref(0)?.as_str()?, row.get(1)?)))
+            .optional()?)
+    }
+
+    /// Refuses a session that was delivered: its events were deleted then.
+    fn still_has_events(&self, id: i64) -> Result<(), Refusal> {
+        match self.state_of(id)?.0 {
+            State::Delivered => Err(Refusal::WrongState(State::Delivered)),
+            _ => Ok(()),
         }
+    }
+
+    fn events_of(&self, id: i64) -> Result<Vec<StoredEvent>, Refusal> {
+        self.still_has_events(id)?;
+        let (first, last): (i64, Option<i64>) = self
+            .conn
+            .prepare_cached("SELECT first_event, last_event FROM sessions WHERE id = ?1")?
+            .query_row([id], |row| Ok((row.get(0)?, row.get(1)?)))?;
         Ok(self.stored_events(id, first, last.unwrap_or(i64::MAX))?.0)
     }
 

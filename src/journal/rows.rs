@@ -13,6 +13,7 @@ pub(super) struct EventRow<'a> {
     pub(super) seq: i64,
     pub(super) kind: &'a str,
     pub(super) said_ms: Option<i64>,
+    pub(super) synthetic: bool,
     pub(super) boot: i64,
     pub(super) boot_ms: i64,
     pub(super) wall_ms: i64,
@@ -24,6 +25,7 @@ pub(super) struct EventRow<'a> {
 pub(super) struct SessionRow<'a> {
     pub(super) owner: u32,
     pub(super) key: &'a str,
+    pub(super) generation: u32,
     pub(super) identity_map: &'a str,
     pub(super) identity_origin: &'a str,
     pub(super) player_name: Option<&'a str>,
@@ -71,6 +73,7 @@ pub(super) fn event_sum(event: &EventRow<'_>) -> i64 {
         sum.number(number);
     }
     sum.maybe(event.said_ms);
+    sum.number(i64::from(event.synthetic));
     sum.text(event.kind);
     sum.text(event.body);
     sum.finish()
@@ -80,6 +83,7 @@ pub(super) fn event_sum(event: &EventRow<'_>) -> i64 {
 pub(super) fn session_sum(session: &SessionRow<'_>) -> i64 {
     let mut sum = Sum::new();
     sum.number(i64::from(session.owner));
+    sum.number(i64::from(session.generation));
     for text in [session.key, session.identity_map, session.identity_origin, session.implementation] {
         sum.text(text);
     }
@@ -100,16 +104,23 @@ pub(crate) fn body_sum(body: &[u8]) -> i64 {
 /// What the events of a session add up to, in order.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Run {
+    /// All rows.
+    pub(super) rows: i64,
+    /// Those that came from a player.
     pub(super) events: i64,
+    /// Bytes of the bodies that came from a player.
     pub(super) bytes: i64,
     pub(super) sum: i64,
 }
 
 impl Run {
     /// Adds the next event. The sum depends on the order, so that rows cannot be swapped unnoticed.
-    pub(super) fn add(&mut self, checksum: i64, bytes: i64) {
-        self.events += 1;
-        self.bytes += bytes;
+    pub(super) fn add(&mut self, checksum: i64, synthetic: bool, bytes: i64) {
+        self.rows += 1;
+        if !synthetic {
+            self.events += 1;
+            self.bytes += bytes;
+        }
         self.sum = self.sum.rotate_left(7) ^ checksum;
     }
 }
@@ -126,6 +137,7 @@ mod tests {
             seq: 3,
             kind: "media.play",
             said_ms: None,
+            synthetic: false,
             boot: 4,
             boot_ms: 5,
             wall_ms: 6,
@@ -137,6 +149,7 @@ mod tests {
             EventRow { seq: 4, ..row },
             EventRow { kind: "media.ping", ..row },
             EventRow { said_ms: Some(0), ..row },
+            EventRow { synthetic: true, ..row },
             EventRow { boot: 5, ..row },
             EventRow { boot_ms: 6, ..row },
             EventRow { wall_ms: 7, ..row },
@@ -153,7 +166,7 @@ mod tests {
     fn a_run_knows_its_order() {
         let run = |sums: &[i64]| {
             let mut run = Run::default();
-            sums.iter().for_each(|sum| run.add(*sum, 1));
+            sums.iter().for_each(|sum| run.add(*sum, false, 1));
             run
         };
         assert_ne!(run(&[1, 2, 3]), run(&[1, 3, 2]));

@@ -81,7 +81,9 @@ pub(super) fn open(path: &Path, tag: &str) -> Result<Opened, OpenError> {
     let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     make_private_dir(dir)?;
     let lock = lock(path)?;
-    refuse_newer(path, header_version(path)?)?;
+    if let Some(version) = journal_version(path)? {
+        refuse_newer(path, version)?;
+    }
     match connect(path) {
         Ok(conn) => Ok(Opened { conn, lock, set_aside: None }),
         Err(OpenError::Sqlite { source, .. }) if is_damage(&source) => {
@@ -148,22 +150,20 @@ fn lock(path: &Path) -> Result<File, OpenError> {
     Ok(lock)
 }
 
-/// `user_version` from the file's header, read without SQLite so that nothing is touched.
-fn header_version(path: &Path) -> Result<i64, OpenError> {
-    let mut header = [0; 64];
+/// The schema version of a journal of ours by its header, read without SQLite so that nothing is touched. `None` for
+/// anything else: the number of another program's database says nothing.
+fn journal_version(path: &Path) -> Result<Option<i64>, OpenError> {
+    let mut header = [0; 72];
     let read = match File::open(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(source) => {
             return Err(OpenError::Io { doing: "reading the journal", path: path.to_owned(), source });
         }
         Ok(mut file) => file.read_exact(&mut header),
     };
-    let ours = header.starts_with(b"SQLite format 3\0");
-    Ok(if read.is_ok() && ours {
-        i64::from(i32::from_be_bytes([header[60], header[61], header[62], header[63]]))
-    } else {
-        0
-    })
+    let number = |at: usize| i32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
+    let ours = read.is_ok() && header.starts_with(b"SQLite format 3\0") && number(68) == APPLICATION_ID;
+    Ok(ours.then(|| i64::from(number(60))))
 }
 
 fn refuse_newer(path: &Path, found: i64) -> Result<(), OpenError> {
@@ -180,13 +180,20 @@ fn connect(path: &Path) -> Result<Connection, OpenError> {
     })?;
     let sqlite = |source| OpenError::Sqlite { path: path.to_owned(), source };
     let mut conn = open_connection(path).map_err(sqlite)?;
-    // The header may be older than what the WAL holds.
-    let found = conn.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(sqlite)?;
-    if let Err(newer) = refuse_newer(path, found) {
+    // The header may be older than what the WAL holds, so SQLite is asked as well before anything is written.
+    let leave_as_is = |conn: &Connection, error| {
         let _ = conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
-        return Err(newer);
-    }
-    prepare(&conn, found == 0).map_err(sqlite)?;
+        Err(error)
+    };
+    let new = match contents(&conn, path).map_err(sqlite)? {
+        Contents::Nothing => true,
+        Contents::Journal(version) => match refuse_newer(path, version) {
+            Ok(()) => false,
+            Err(newer) => return leave_as_is(&conn, newer),
+        },
+        Contents::Foreign => return leave_as_is(&conn, sqlite(not_a_journal())),
+    };
+    prepare(&conn, new).map_err(sqlite)?;
     Migrations::from_slice(MIGRATIONS).to_latest(&mut conn).map_err(|source| match source {
         rusqlite_migration::Error::RusqliteError { err, .. } => sqlite(err),
         source => OpenError::Migration { path: path.to_owned(), source },
@@ -200,6 +207,28 @@ fn connect(path: &Path) -> Result<Connection, OpenError> {
 #[expect(clippy::disallowed_methods, reason = "the journal is the one that opens SQLite")]
 fn open_connection(path: &Path) -> rusqlite::Result<Connection> {
     Connection::open(path)
+}
+
+/// Whose database it is.
+enum Contents {
+    /// Nobody's yet.
+    Nothing,
+    /// Ours, in this version of the schema.
+    Journal(i64),
+    /// Another program's.
+    Foreign,
+}
+
+fn contents(conn: &Connection, path: &Path) -> rusqlite::Result<Contents> {
+    let number = |pragma| conn.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
+    let (version, application) = (number("user_version")?, number("application_id")?);
+    // What a crash left of a first write is gone now. SQLite would overwrite a file of some bytes as if it were empty.
+    let empty = fs::metadata(path).is_ok_and(|file| file.len() == 0);
+    Ok(match application {
+        application if application == i64::from(APPLICATION_ID) => Contents::Journal(version),
+        _ if empty => Contents::Nothing,
+        _ => Contents::Foreign,
+    })
 }
 
 fn prepare(conn: &Connection, new: bool) -> rusqlite::Result<()> {
@@ -220,10 +249,6 @@ fn prepare(conn: &Connection, new: bool) -> rusqlite::Result<()> {
     conn.pragma_update(None, "trusted_schema", "OFF")?;
     conn.pragma_update(None, "temp_store", "MEMORY")?;
     conn.pragma_update(None, "cache_size", -2048)?;
-    let application: i32 = conn.pragma_query_value(None, "application_id", |row| row.get(0))?;
-    if application != APPLICATION_ID {
-        return Err(not_a_journal());
-    }
     // Reads the whole schema now, so that damage shows here and not at the first event.
     conn.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
     Ok(())
@@ -248,7 +273,7 @@ fn set_aside(path: &Path, tag: &str) -> Result<PathBuf, OpenError> {
         n += 1;
         aside = beside(path, &format!(".damaged-{tag}-{n}"));
     }
-    for suffix in ["-wal", "-shm", ""] {
+    for suffix in ["-wal", "-shm", "-journal", ""] {
         let from = beside(path, suffix);
         match fs::rename(&from, beside(&aside, suffix)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -337,11 +362,27 @@ mod tests {
 
     #[test]
     fn what_is_not_a_journal_is_set_aside() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("journal.db");
-        fs::write(&path, "this is no database, but it was somebody's text".repeat(100)).unwrap();
-        let opened = open(&path, "t").unwrap();
-        let aside = opened.set_aside.unwrap();
-        assert!(fs::read_to_string(aside).unwrap().starts_with("this is no database"));
+        for notes in ["these are somebody's notes\n".repeat(300), String::from("n")] {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("journal.db");
+            fs::write(&path, &notes).unwrap();
+            let aside = open(&path, "t").unwrap().set_aside.unwrap();
+            assert_eq!(fs::read_to_string(aside).unwrap(), notes);
+        }
+    }
+
+    #[test]
+    fn another_programs_database_is_set_aside_unchanged() {
+        for version in [0, 1, 99] {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("journal.db");
+            let theirs = open_connection(&path).unwrap();
+            theirs.execute_batch("CREATE TABLE photos (id INTEGER); INSERT INTO photos VALUES (7)").unwrap();
+            theirs.pragma_update(None, "user_version", version).unwrap();
+            drop(theirs);
+            let before = fs::read(&path).unwrap();
+            let aside = open(&path, "t").unwrap().set_aside.unwrap();
+            assert_eq!(fs::read(aside).unwrap(), before, "user_version {version}");
+        }
     }
 }

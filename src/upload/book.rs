@@ -2,6 +2,10 @@
 //!
 //! The book is written to the journal with each settlement, so that a restart forgets neither a pause nor a
 //! `Retry-After`.
+//!
+//! Two rules of the contract pull in opposite directions: some answers stop the whole uploader, and one bad session must
+//! never block the others. So whoever stopped it is a suspect, and another session goes first when it is tried again. If
+//! that one gets through, the suspects were at fault themselves and from then on wait, or are set apart, alone.
 
 use std::time::Duration;
 
@@ -17,6 +21,8 @@ const REFUSALS_TO_PAUSE: usize = 3;
 const PATIENCE: u32 = 3;
 /// A limit on answers holds only once they are spread over this time.
 const LIMIT_SPREAD_MS: i64 = 24 * 3600 * 1000;
+/// Suspects that are remembered; beyond, the oldest is forgotten.
+const SUSPECTS: usize = 32;
 
 /// Why nothing is sent for now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,7 +30,7 @@ const LIMIT_SPREAD_MS: i64 = 24 * 3600 * 1000;
 pub enum GateKind {
     /// The network did not carry the last attempt; a new path opens it.
     Network,
-    /// The endpoint asked to wait.
+    /// The endpoint asked to wait; nothing but time or another endpoint opens it.
     Endpoint,
     /// Something must be put right first; a reload or a restart opens it.
     Pause,
@@ -44,28 +50,45 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// Milliseconds until it opens.
-    pub fn remaining(&self, now: &Moment) -> i64 {
+    fn remaining(&self, now: &Moment) -> i64 {
         now.remaining(&self.set, self.wait_ms)
     }
 }
 
+/// Different sessions that were refused in a row for the same reason.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Refusals {
     reason: String,
     sessions: Vec<i64>,
 }
 
+/// A session that stopped the uploader.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Suspect {
+    id: i64,
+    reason: String,
+    /// Another session got through since: the fault is its own.
+    convicted: bool,
+}
+
 /// What the uploader knows beyond single sessions.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Book {
-    /// Until when nothing is sent.
-    pub gate: Option<Gate>,
+    /// The endpoint that all this was learnt of.
+    endpoint: String,
+    /// At most one of each kind.
+    gates: Vec<Gate>,
     /// Failures in a row that concerned all sessions.
     failures: u32,
+    /// The session that all of them were of, if it was one.
+    failing: Option<i64>,
     /// Probes in a row that found the pause still needed.
     probes: u32,
     refusals: Refusals,
+    suspects: Vec<Suspect>,
+    /// The largest body that the endpoint takes, once it has said so.
+    largest: Option<u64>,
 }
 
 /// How long to wait, by attempt number; the shell draws the jitter.
@@ -91,7 +114,83 @@ fn ms(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
+/// Waits on its own account, for as long.
+fn wait(duration: Duration) -> Action {
+    Action::Wait { ms: ms(duration), network: false, counts: false }
+}
+
 impl Book {
+    /// Nothing that was learnt of one endpoint holds for another; answers whether something was forgotten.
+    pub fn turn_to(&mut self, endpoint: &str) -> bool {
+        if self.endpoint == endpoint {
+            return false;
+        }
+        *self = Book { endpoint: endpoint.to_owned(), ..Book::default() };
+        true
+    }
+
+    /// The service starts, in this boot: what a pause waits for may have been put right while it was down, and a new
+    /// boot is a new path.
+    pub fn wake(&mut self, boot: i64) {
+        self.gates.retain(|gate| match gate.kind {
+            GateKind::Network => gate.set.boot == boot,
+            GateKind::Endpoint => true,
+            GateKind::Pause => false,
+        });
+    }
+
+    /// What holds everything back, and for how many milliseconds more.
+    pub fn held(&self, now: &Moment) -> Option<(&Gate, i64)> {
+        let running =
+            || self.gates.iter().map(|gate| (gate, gate.remaining(now))).filter(|(_, left)| *left > 0);
+        let (last, left) = running().max_by_key(|(_, left)| *left)?;
+        // A pause is what a person must know of.
+        let named = running().find(|(gate, _)| gate.kind == GateKind::Pause).map_or(last, |(gate, _)| gate);
+        Some((named, left))
+    }
+
+    /// Whether the way is unproven, so that one session at a time is enough.
+    pub fn is_cautious(&self) -> bool {
+        !self.gates.is_empty() || self.failures > 0 || self.probes > 0 || !self.doubted().is_empty()
+    }
+
+    /// Sessions that others go before.
+    pub fn doubted(&self) -> Vec<i64> {
+        self.suspects.iter().filter(|suspect| !suspect.convicted).map(|suspect| suspect.id).collect()
+    }
+
+    fn is_convicted(&self, id: i64) -> bool {
+        self.suspects.iter().any(|suspect| suspect.id == id && suspect.convicted)
+    }
+
+    fn suspect(&mut self, id: i64, reason: &str) {
+        self.suspects.retain(|known| known.id != id);
+        self.suspects.push(Suspect { id, reason: reason.to_owned(), convicted: false });
+        let over = self.suspects.len().saturating_sub(SUSPECTS);
+        self.suspects.drain(..over);
+    }
+
+    /// A session got through: either what was wrong has been put right, or it never was wrong for all.
+    fn hear_of_delivery(&mut self, id: i64) {
+        let put_right = self.doubted().contains(&id);
+        self.suspects.retain(|known| known.id != id && !(put_right && !known.convicted));
+        for suspect in &mut self.suspects {
+            suspect.convicted = true;
+        }
+    }
+
+    /// Bytes of body to stay within: what the endpoint said last, else what is configured.
+    pub fn budget(&self, configured: usize) -> usize {
+        self.largest.and_then(|largest| usize::try_from(largest).ok()).unwrap_or(configured)
+    }
+
+    /// Opens gates of these kinds; answers whether there were any.
+    pub fn open(&mut self, kinds: &[GateKind]) -> bool {
+        let before = self.gates.len();
+        self.gates.retain(|gate| !kinds.contains(&gate.kind));
+        self.gates.len() < before
+    }
+
     /// Enters a judgement and says what follows from it.
     pub fn enter(
         &mut self,
@@ -100,59 +199,95 @@ impl Book {
         delays: &impl Delays,
         now: Moment,
     ) -> Consequence {
-        let outage_over = !judgement.concerns_all && self.failures >= PATIENCE;
-        let only = |action| Consequence { action, requeue: Vec::new(), outage_over };
-        if !matches!(judgement.verdict, Verdict::Quarantine) && !judgement.concerns_all {
-            self.refusals = Refusals::default();
-        }
         let pause = matches!(judgement.verdict, Verdict::Pause);
         if judgement.concerns_all && !pause {
-            self.failures += 1;
-            let (kind, wait) = match judgement.verdict {
-                Verdict::RetryAfter(Some(told)) => (GateKind::Endpoint, told),
-                Verdict::RetryAfter(None) => (GateKind::Endpoint, delays.backoff(self.failures)),
-                _ => (GateKind::Network, delays.backoff(self.failures)),
-            };
-            self.shut(kind, judgement, wait, now);
-            // Of those that wait for the same network the oldest goes first again, but not for ever.
-            let failed = session.unreached + 1;
-            let own =
-                if failed >= PATIENCE { ms(wait).saturating_add(ms(delays.backoff(failed))) } else { 0 };
-            return only(Action::Wait { ms: own, network: true, counts: false });
+            let action = self.fail(session, judgement, delays, now);
+            return Consequence { action, requeue: Vec::new(), outage_over: false };
         }
+        let outage_over = self.failures >= PATIENCE && judgement.status.is_some();
         self.failures = 0;
-        self.gate = None;
-        if !pause {
-            self.probes = 0;
+        self.failing = None;
+        let paused = self.gates.iter().any(|gate| gate.kind == GateKind::Pause && gate.remaining(&now) > 0);
+        // One answer that was under way while another asked to wait does not take that back.
+        self.gates.retain(|gate| gate.kind == GateKind::Endpoint && gate.remaining(&now) > 0);
+        // Two that were on their way together are one probe.
+        let probes = std::mem::take(&mut self.probes).saturating_add(u32::from(!paused)).max(1);
+        if !matches!(judgement.verdict, Verdict::Quarantine) {
+            self.refusals = Refusals::default();
         }
-        match judgement.verdict {
-            Verdict::Delivered => only(Action::Deliver { receipt: String::new() }),
-            Verdict::Pause => {
-                self.pause(judgement, delays, now);
-                only(Action::Wait { ms: 0, network: false, counts: false })
+        let mut requeue = Vec::new();
+        let action = match judgement.verdict {
+            Verdict::Delivered => {
+                self.hear_of_delivery(session.id);
+                Action::Deliver { receipt: String::new() }
             }
-            Verdict::RetryAfter(told) => only(Action::Wait {
-                ms: ms(told.unwrap_or_else(|| delays.backoff(session.attempts + 1))),
-                network: false,
-                counts: false,
-            }),
+            Verdict::Pause if self.is_convicted(session.id) => wait(delays.pause(session.attempts + 1)),
+            Verdict::Pause => self.pause(&[session.id], probes, judgement, delays, now),
+            Verdict::RetryAfter(told) => wait(told.unwrap_or_else(|| delays.backoff(session.attempts + 1))),
             Verdict::Backoff { limit } => {
                 let answers = session.answers + 1;
                 if limit.is_some_and(|limit| answers >= limit) && session.answering_ms >= LIMIT_SPREAD_MS {
-                    return only(Action::Quarantine);
+                    Action::Quarantine
+                } else {
+                    let wait = ms(delays.backoff(session.attempts + 1));
+                    Action::Wait { ms: wait, network: false, counts: limit.is_some() }
                 }
-                only(Action::Wait {
-                    ms: ms(delays.backoff(session.attempts + 1)),
-                    network: false,
-                    counts: limit.is_some(),
-                })
             }
-            Verdict::Resize { .. } | Verdict::Consent => only(Action::Quarantine),
-            Verdict::Quarantine => self.refuse(session.id, judgement, delays, now),
-        }
+            Verdict::Resize { max } => {
+                self.largest = max.or(self.largest);
+                Action::Resize { bytes: 0 }
+            }
+            Verdict::Consent => Action::Quarantine,
+            Verdict::Quarantine => self.refuse(session.id, probes, judgement, delays, now, &mut requeue),
+        };
+        Consequence { action, requeue, outage_over }
     }
 
-    fn refuse(&mut self, id: i64, judgement: &Judgement, delays: &impl Delays, now: Moment) -> Consequence {
+    /// What concerns all sessions alike is no fault of this one.
+    fn fail(
+        &mut self,
+        session: &Outgoing,
+        judgement: &Judgement,
+        delays: &impl Delays,
+        now: Moment,
+    ) -> Action {
+        self.failing = match self.failures {
+            0 => Some(session.id),
+            _ => self.failing.filter(|id| *id == session.id),
+        };
+        self.failures = self.failures.saturating_add(1);
+        let failed = session.unreached.saturating_add(1);
+        let tired = failed >= PATIENCE;
+        let (kind, wait) = match judgement.verdict {
+            Verdict::RetryAfter(Some(told)) => (GateKind::Endpoint, told),
+            Verdict::RetryAfter(None) => (GateKind::Endpoint, delays.backoff(self.failures)),
+            // Only this one has failed so far, and often: others need not wait as long as it does.
+            _ if tired && self.failing.is_some() => (GateKind::Network, delays.backoff(1)),
+            _ => (GateKind::Network, delays.backoff(self.failures)),
+        };
+        self.shut(kind, judgement, wait, now);
+        // Of those that wait for the same network the oldest goes first again, but not for ever.
+        let own = if tired { ms(wait).saturating_add(ms(delays.backoff(failed))) } else { 0 };
+        Action::Wait { ms: own, network: true, counts: false }
+    }
+
+    fn refuse(
+        &mut self,
+        id: i64,
+        probes: u32,
+        judgement: &Judgement,
+        delays: &impl Delays,
+        now: Moment,
+        requeue: &mut Vec<i64>,
+    ) -> Action {
+        if self.is_convicted(id) {
+            self.suspects.retain(|known| known.id != id);
+            return Action::Quarantine;
+        }
+        if self.suspects.iter().any(|known| !known.convicted && known.reason == judgement.reason) {
+            // The refusal that led to the pause once more: it is still needed.
+            return self.pause(&[id], probes, judgement, delays, now);
+        }
         if self.refusals.reason != judgement.reason {
             self.refusals = Refusals { reason: judgement.reason.clone(), sessions: Vec::new() };
         }
@@ -160,36 +295,45 @@ impl Book {
             self.refusals.sessions.push(id);
         }
         if self.refusals.sessions.len() < REFUSALS_TO_PAUSE {
-            return Consequence { action: Action::Quarantine, requeue: Vec::new(), outage_over: false };
+            return Action::Quarantine;
         }
-        let requeue = self.refusals.sessions.iter().copied().filter(|other| *other != id).collect();
-        self.refusals = Refusals::default();
-        self.pause(judgement, delays, now);
-        let action = Action::Wait { ms: 0, network: false, counts: false };
-        Consequence { action, requeue, outage_over: false }
+        let refused = std::mem::take(&mut self.refusals).sessions;
+        requeue.extend(refused.iter().filter(|other| **other != id));
+        self.pause(&refused, probes, judgement, delays, now)
     }
 
-    fn pause(&mut self, judgement: &Judgement, delays: &impl Delays, now: Moment) {
-        self.probes += 1;
+    fn pause(
+        &mut self,
+        suspects: &[i64],
+        probes: u32,
+        judgement: &Judgement,
+        delays: &impl Delays,
+        now: Moment,
+    ) -> Action {
+        self.probes = probes;
+        for id in suspects {
+            self.suspect(*id, &judgement.reason);
+        }
         self.shut(GateKind::Pause, judgement, delays.pause(self.probes), now);
+        wait(Duration::ZERO)
     }
 
     fn shut(&mut self, kind: GateKind, judgement: &Judgement, wait: Duration, now: Moment) {
-        self.gate = Some(Gate {
+        let gate = Gate {
             kind,
             reason: judgement.reason.clone(),
             detail: judgement.detail.clone(),
             wait_ms: ms(wait),
             set: now,
-        });
-    }
-
-    /// Opens the gate if it is of one of these kinds; answers whether it did.
-    pub fn open(&mut self, kinds: &[GateKind]) -> bool {
-        let opens = self.gate.as_ref().is_some_and(|gate| kinds.contains(&gate.kind));
-        if opens {
-            self.gate = None;
+        };
+        match self.gates.iter_mut().find(|old| old.kind == kind) {
+            // Of two words of the endpoint the one that asks for more counts.
+            Some(old) if kind == GateKind::Endpoint && old.remaining(&now) > gate.wait_ms => {}
+            Some(old) => *old = gate,
+            None => self.gates.push(gate),
         }
-        opens
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,28 +1,32 @@
 //! The loop behind the uploader: wait, claim, send, settle.
 
+mod landing;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
+use tokio::task::{Id, JoinSet};
 
+use self::landing::{Made, Trip};
 use super::book::{Book, Delays, GateKind};
+use super::cut::cut;
+use super::ledger::{Ledger, Patience};
 use super::retry::Backoff;
-use super::send::{Deadlines, Outcome, Sender};
-use super::verdict::{self, Context, Judgement};
-use super::{Command, DRAIN, Doing, Shape, Uploader, View, body_of};
-use crate::clock::{Clock, Moment, rfc3339};
+use super::send::{Deadlines, Outcome, Sender, Sent};
+use super::{Built, Command, Doing, Shape, Uploader, View, body_of, budget_of};
+use crate::clock::{Clock, Moment};
 use crate::config::Config;
-use crate::journal::{Action, Journal, Next, Outgoing, Refusal, Settlement, Signals};
+use crate::journal::{Journal, Next, Outgoing, Refusal, Signals};
 use crate::link::{Link, LinkState, Monitor};
 use crate::session::Consent;
 use crate::stop::Stop;
 
 /// Between the starts of two attempts on links that come and go.
 const FLAP_MS: i64 = 1000;
-/// Between two tries to write down a verdict when the disk refuses.
-const SETTLE_AGAIN: Duration = Duration::from_secs(1);
+/// How long a session is left alone that could not be read.
+const UNREADABLE_MS: i64 = 60_000;
 
 /// What the uploader works with.
 #[derive(Debug, Clone)]
@@ -37,31 +41,30 @@ pub struct Parts {
     pub config: watch::Receiver<Arc<Config>>,
 }
 
-/// A session on its way.
-struct Trip {
-    session: Outgoing,
-    attempt: u32,
-    bytes: usize,
-}
-
 /// The uploader's loop.
 pub struct Courier {
     parts: Parts,
     commands: mpsc::Receiver<Command>,
     view: watch::Sender<View>,
+    shape: watch::Sender<Shape>,
     link: watch::Receiver<LinkState>,
     signals: watch::Receiver<Signals>,
     sender: Arc<Sender>,
     book: Book,
+    ledger: Ledger,
     boot: i64,
-    trips: HashMap<i64, Trip>,
-    sends: JoinSet<(i64, Outcome)>,
+    trips: HashMap<Id, Trip>,
+    sends: JoinSet<Outcome>,
     path: u64,
     was_offline: bool,
     hold_until: i64,
     last_start: Option<i64>,
     forced: bool,
     hinted: bool,
+    /// Sessions that could not be read, and until when they are left alone.
+    unreadable: HashMap<i64, i64>,
+    patience: Patience,
+    trouble: Option<Refusal>,
 }
 
 impl Delays for Config {
@@ -81,18 +84,21 @@ impl Courier {
         let (view, shown) = watch::channel(View::of(Doing::Idle));
         let book = parts.journal.book().await?;
         let mut book: Book = book.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
-        // What a pause waits for may have been put right while the service was down.
-        book.open(&[GateKind::Pause]);
+        let boot = parts.journal.now().await?.boot;
+        book.wake(boot);
+        book.turn_to(parts.config.borrow().endpoint.as_str());
+        let (shape, shaped) = watch::channel(shape_of(&parts.config.borrow(), &book));
         let link = parts.link.watch();
         let state = *link.borrow();
         let sender = Arc::new(sender_for(&parts.config.borrow()));
-        let boot = parts.journal.now().await?.boot;
         let courier = Courier {
             commands: queue,
             view,
+            shape,
             signals: parts.journal.signals(),
             sender,
             book,
+            ledger: Ledger::default(),
             boot,
             trips: HashMap::new(),
             sends: JoinSet::new(),
@@ -102,10 +108,13 @@ impl Courier {
             last_start: None,
             forced: false,
             hinted: false,
+            unreadable: HashMap::new(),
+            patience: Patience::default(),
+            trouble: None,
             link,
             parts,
         };
-        Ok((courier, Uploader { commands, view: shown }))
+        Ok((courier, Uploader { commands, view: shown, shape: shaped }))
     }
 
     fn now(&self) -> Moment {
@@ -117,50 +126,79 @@ impl Courier {
         self.parts.config.borrow().clone()
     }
 
-    /// Runs until `stop` turns true; then what is on its way gets a moment to end.
-    pub async fn run(mut self, mut stop: Stop) -> Result<(), Refusal> {
+    /// Runs until `stop` turns true; then what is on its way gets a moment to end. A journal that refuses is asked
+    /// again later; only one that is gone ends this.
+    pub async fn run(mut self, mut stop: Stop) {
         let mut steps = self.parts.link.clock_steps();
-        let mut stopping = stop.clone();
+        let clock = self.parts.clock.clone();
         loop {
-            let wake = self.step().await?;
-            let clock = self.parts.clock.clone();
+            let wake = self.step().await;
             tokio::select! {
-                Some(done) = self.sends.join_next(), if !self.sends.is_empty() => {
-                    if let Ok((id, outcome)) = done {
-                        self.settle(id, &outcome, &mut stop).await?;
-                    }
-                }
+                Some(done) = self.sends.join_next_with_id() => self.landed(done),
                 () = async { match wake {
                     Some(at) => clock.sleep_until(at).await,
                     None => std::future::pending().await,
                 } } => {}
-                changed = self.link.changed() => if changed.is_ok() { self.path_changed().await? },
+                changed = self.link.changed() => if changed.is_ok() { self.path_changed() },
                 changed = self.signals.changed() => if changed.is_err() { break },
                 // A set clock or a resume: look at the clocks again.
                 _ = steps.changed() => {}
-                changed = self.parts.config.changed() => if changed.is_ok() { self.reload().await? },
-                Some(command) = self.commands.recv() => self.obey(command).await?,
-                () = stopping.requested() => break,
+                changed = self.parts.config.changed() => if changed.is_ok() { self.reload() },
+                Some(command) = self.commands.recv() => self.obey(command).await,
+                () = stop.requested() => break,
             }
         }
-        self.drain(&mut stop).await
+        self.drain().await;
     }
 
-    /// Sends what can be sent now. Answers the boot time to look again at, if any.
-    async fn step(&mut self) -> Result<Option<i64>, Refusal> {
-        let (view, wake) = self.advance().await?;
+    /// Writes down what is to be written, and sends what can be sent now. Answers the boot time to look again at, if
+    /// any.
+    async fn step(&mut self) -> Option<i64> {
+        let now = self.now().boot_ms;
+        let unwritten = self.ledger.write(&self.parts.journal, &self.book, now).await;
+        let (view, wake) = match self.patience.until(now) {
+            Some(until) => (self.troubled(until), Some(until)),
+            None => match self.advance().await {
+                Ok(found) => {
+                    self.patience.granted();
+                    self.trouble = None;
+                    found
+                }
+                Err(refusal) => {
+                    tracing::warn!("nothing is sent for now: {refusal}");
+                    self.trouble = Some(refusal);
+                    let until = self.patience.refused(now);
+                    (self.troubled(until), Some(until))
+                }
+            },
+        };
         let view = match self.sends.len() {
-            0 => view,
+            0 => {
+                self.forced = false;
+                // Kept, a connection would wake the device once more to be closed.
+                self.sender.drop_pool();
+                view
+            }
             _ => View::of(Doing::Sending),
         };
         self.view.send_if_modified(|old| std::mem::replace(old, view.clone()) != view);
-        Ok(wake)
+        wake.into_iter().chain(unwritten).min()
+    }
+
+    fn troubled(&self, until: i64) -> View {
+        let (reason, detail) = match &self.trouble {
+            Some(refusal @ Refusal::Full(_)) => ("journal_full", refusal.to_string()),
+            refusal => ("storage", refusal.as_ref().map(ToString::to_string).unwrap_or_default()),
+        };
+        View { next_attempt_ms: Some(until), ..View::because(Doing::Waiting, reason, &detail) }
     }
 
     async fn advance(&mut self) -> Result<(View, Option<i64>), Refusal> {
-        match self.signals.borrow_and_update().consent {
+        let consent = self.signals.borrow_and_update().consent;
+        match consent {
             Consent::In => {}
             Consent::Out => {
+                self.cut_off().await;
                 return Ok((View::because(Doing::Paused, "consent_out", "the person opted out"), None));
             }
             Consent::Pending => {
@@ -170,59 +208,75 @@ impl Courier {
         }
         let config = self.config();
         loop {
-            let skip = self.trips.keys().copied().collect();
-            let id = match self.parts.journal.next_due(skip).await? {
-                Next::Nothing => {
-                    self.forced &= !self.sends.is_empty();
-                    return Ok((View::of(Doing::Idle), None));
+            let next = self.next().await?;
+            if next == Next::Nothing {
+                return Ok((View::of(Doing::Idle), None));
+            }
+            if config.datastream_id.is_none() {
+                let detail = "no datastream_id is configured: sessions are recorded and held back";
+                return Ok((View::because(Doing::Paused, "no_datastream_id", detail), None));
+            }
+            let link = self.link.borrow().link;
+            if link == Link::Offline && !self.forced {
+                let detail = "the device has no way to the endpoint; a network change wakes the upload";
+                return Ok((View::because(Doing::Waiting, "offline", detail), None));
+            }
+            if let Some(held) = self.held() {
+                return Ok(held);
+            }
+            match next {
+                Next::Ready(id) if self.has_room(link, config.upload.concurrency) => {
+                    self.start(id, &config).await?;
                 }
-                next if config.datastream_id.is_none() => {
-                    let _ = next;
-                    let detail = "no datastream_id is configured: sessions are recorded and held back";
-                    return Ok((View::because(Doing::Paused, "no_datastream_id", detail), None));
+                Next::Ready(_) => return Ok((View::of(Doing::Sending), None)),
+                Next::At(at) => {
+                    let view = View { next_attempt_ms: Some(at), ..View::of(Doing::Waiting) };
+                    return Ok((View { reason: Some("backoff".into()), ..view }, Some(at)));
                 }
-                next => {
-                    let link = self.link.borrow().link;
-                    if link == Link::Offline && !self.forced {
-                        let detail =
-                            "the device has no way to the endpoint; a network change wakes the upload";
-                        return Ok((View::because(Doing::Waiting, "offline", detail), None));
-                    }
-                    if let Some(held) = self.held() {
-                        return Ok(held);
-                    }
-                    let room = if link == Link::Online { config.upload.concurrency } else { 1 };
-                    match next {
-                        Next::At(at) => {
-                            self.forced &= !self.sends.is_empty();
-                            let view = View { next_attempt_ms: Some(at), ..View::of(Doing::Waiting) };
-                            let view = View { reason: Some("backoff".into()), ..view };
-                            return Ok((view, Some(at)));
-                        }
-                        Next::Ready(_) if self.sends.len() >= room => {
-                            return Ok((View::of(Doing::Sending), None));
-                        }
-                        Next::Ready(id) => id,
-                        Next::Nothing => return Ok((View::of(Doing::Idle), None)),
-                    }
-                }
-            };
-            self.start(id, &config).await?;
+                Next::Nothing => return Ok((View::of(Doing::Idle), None)),
+            }
         }
+    }
+
+    /// The oldest session that is due and not in hand; one that stopped the uploader only if there is no other.
+    async fn next(&mut self) -> Result<Next, Refusal> {
+        let now = self.now().boot_ms;
+        self.unreadable.retain(|_, until| *until > now);
+        let in_hand = self.trips.values().map(|trip| trip.session.id);
+        let skip: Vec<i64> =
+            in_hand.chain(self.ledger.unsettled()).chain(self.unreadable.keys().copied()).collect();
+        let doubted = self.book.doubted();
+        let journal = &self.parts.journal;
+        let mut next = Next::Nothing;
+        if !doubted.is_empty() {
+            next = journal.next_due([&skip[..], &doubted].concat()).await?;
+        }
+        if !matches!(next, Next::Ready(_)) {
+            next = journal.next_due(skip).await?;
+        }
+        Ok(match (next, self.unreadable.values().min()) {
+            (Next::Nothing, Some(until)) => Next::At(*until),
+            (Next::At(at), Some(until)) => Next::At(at.min(*until)),
+            (next, _) => next,
+        })
+    }
+
+    /// One at a time on a path where nothing has got through. What was sent on another path may hang there until its
+    /// deadline and must not hold this one up.
+    fn has_room(&self, link: Link, most: usize) -> bool {
+        let room = if link == Link::Online && !self.book.is_cautious() { most } else { 1 };
+        let here = self.trips.values().filter(|trip| trip.path == self.path).count();
+        here < room && self.trips.len() < most
     }
 
     /// What holds everything back, if anything does.
     fn held(&self) -> Option<(View, Option<i64>)> {
         let now = self.now();
-        if let Some(gate) = &self.book.gate {
-            let left = gate.remaining(&now);
-            if left > 0 {
-                let doing = if gate.kind == GateKind::Pause { Doing::Paused } else { Doing::Waiting };
-                let at = now.boot_ms.saturating_add(left);
-                let view =
-                    View { next_attempt_ms: Some(at), ..View::because(doing, &gate.reason, &gate.detail) };
-                return Some((view, Some(at)));
-            }
+        if let Some((gate, left)) = self.book.held(&now) {
+            let doing = if gate.kind == GateKind::Pause { Doing::Paused } else { Doing::Waiting };
+            let at = now.boot_ms.saturating_add(left);
+            let view = View { next_attempt_ms: Some(at), ..View::because(doing, &gate.reason, &gate.detail) };
+            return Some((view, Some(at)));
         }
         if self.hold_until > now.boot_ms && !self.forced {
             let view = View {
@@ -236,110 +290,82 @@ impl Courier {
 
     /// Builds the payload of a session, counts the attempt, and sends it.
     async fn start(&mut self, id: i64, config: &Config) -> Result<(), Refusal> {
+        let timestamp = config.upload.timestamp.then_some(self.parts.clock.now().wall_ms);
+        let (session, built) = match self.pack(id, timestamp).await {
+            Ok(Some(packed)) => packed,
+            Ok(None) => return Ok(()),
+            Err(refusal) => {
+                // Others may still be readable.
+                tracing::warn!("a session could not be read and is left alone for now: {refusal}");
+                self.unreadable.insert(id, self.now().boot_ms.saturating_add(UNREADABLE_MS));
+                return Ok(());
+            }
+        };
+        let (body, made) = Made::of(built);
+        let begun = self.parts.journal.begin_attempt(id, timestamp, &body).await?;
+        let Some(attempt) = begun else { return Ok(()) };
+        tracing::info!(session = session.key, attempt, bytes = body.len(), "sending");
+        self.last_start = Some(self.now().boot_ms);
+        let (sender, sent) = (self.sender.clone(), Sent::default());
+        let trip = Trip { session, attempt, made, path: self.path, sent: sent.clone() };
+        let task = self.sends.spawn(async move { sender.post_noting(body, &sent).await });
+        self.trips.insert(task.id(), trip);
+        Ok(())
+    }
+
+    /// The session and its payload; nothing if it is gone or cannot be sent, which the journal is told.
+    async fn pack(&self, id: i64, timestamp: Option<i64>) -> Result<Option<(Outgoing, Built)>, Refusal> {
         let journal = &self.parts.journal;
         let session = match journal.outgoing(id).await {
             Ok(Some(session)) => session,
-            Ok(None) => return Ok(()),
+            Ok(None) => return Ok(None),
             Err(Refusal::Damaged(detail)) => {
                 tracing::error!("a session was set apart because its rows are damaged: {detail}");
-                return journal.quarantine(id, "corrupt", detail).await;
+                return journal.quarantine(id, "corrupt", detail).await.map(|()| None);
             }
             Err(refusal) => return Err(refusal),
         };
-        let timestamp = config.upload.timestamp.then_some(self.parts.clock.now().wall_ms);
-        let shape = Shape { budget: config.upload.body_budget, thin: config.upload.thin };
-        let body = match body_of(&session, timestamp, &shape) {
-            Ok(built) => built.body,
-            Err(error) => return journal.quarantine(id, "no_payload", error.to_string()).await,
-        };
-        let Some(attempt) = journal.begin_attempt(id, timestamp, &body).await? else { return Ok(()) };
-        tracing::info!(session = session.key, attempt, bytes = body.len(), "sending");
-        self.last_start = Some(self.now().boot_ms);
-        self.trips.insert(id, Trip { session, attempt, bytes: body.len() });
-        let sender = self.sender.clone();
-        self.sends.spawn(async move { (id, sender.post(body).await) });
-        Ok(())
+        let shape = *self.shape.borrow();
+        match body_of(&session, timestamp, &shape) {
+            // Only a real refusal tells that the endpoint enforces a limit.
+            Ok(built)
+                if session.refused_bytes.is_some() && built.body.len() > budget_of(&session, &shape) =>
+            {
+                self.shorten(&session, built.body.len()).await.map(|()| None)
+            }
+            Ok(built) => Ok(Some((session, built))),
+            Err(error) => journal.quarantine(id, "no_payload", error.to_string()).await.map(|()| None),
+        }
     }
 
-    /// Judges how a trip ended and writes down what follows.
-    async fn settle(&mut self, id: i64, outcome: &Outcome, stop: &mut Stop) -> Result<(), Refusal> {
-        let Some(trip) = self.trips.remove(&id) else { return Ok(()) };
-        let now = self.now();
-        let context = Context {
-            identity_from_configuration: trip.session.identity_from_configuration,
-            now_ms: now.wall_ms,
-        };
-        let judgement = verdict::judge(outcome, &context);
-        self.parts.link.report(judgement.evidence);
-        if judgement.concerns_all {
-            self.forced = false;
-        }
-        let config = self.config();
-        let mut consequence = self.book.enter(&trip.session, &judgement, config.as_ref(), now);
-        if let Action::Deliver { receipt } = &mut consequence.action {
-            *receipt = receipt_of(&trip, &judgement, now.wall_ms);
-        }
-        self.tell(&trip, &judgement, &consequence.action);
-        let settlement = Settlement {
-            id,
-            attempt: trip.attempt,
-            status: judgement.status,
-            verdict: judgement.verdict.name(),
-            reason: judgement.reason,
-            detail: judgement.detail,
-            maybe_delivered: judgement.maybe_delivered,
-            action: consequence.action,
-            requeue: consequence.requeue,
-            book: book_text(&self.book)?,
-        };
-        self.write(settlement, stop).await;
-        if consequence.outage_over {
-            self.parts.journal.end_network_waits().await?;
-        }
-        Ok(())
-    }
-
-    /// Writes a settlement down. A disk that refuses does not make an answer undone, so this goes on until it succeeds
-    /// or the service is told to stop.
-    async fn write(&self, settlement: Settlement, stop: &mut Stop) {
-        while let Err(refusal) = self.parts.journal.settle(settlement.clone()).await {
-            tracing::warn!("a verdict could not be written down yet: {refusal}");
-            let again =
-                self.parts.clock.now().boot_ms + i64::try_from(SETTLE_AGAIN.as_millis()).unwrap_or(i64::MAX);
-            tokio::select! {
-                () = self.parts.clock.sleep_until(again) => {}
-                () = stop.requested() => return,
+    /// Pings alone do not make it small enough: it is cut in two, or set apart when there is no place for a cut.
+    async fn shorten(&self, session: &Outgoing, bytes: usize) -> Result<(), Refusal> {
+        let journal = &self.parts.journal;
+        match cut(session, bytes) {
+            Some(split) => {
+                if let Some(second) = journal.split(split).await? {
+                    tracing::warn!(session = session.key, second, "too large for the endpoint; cut in two");
+                }
+                Ok(())
+            }
+            None => {
+                let detail = format!("its body has {bytes} bytes and there is no place to cut it");
+                journal.quarantine(session.id, "too_large", detail).await
             }
         }
     }
 
-    fn tell(&mut self, trip: &Trip, judgement: &Judgement, action: &Action) {
-        let (session, attempt) = (&trip.session.key, trip.attempt);
-        let reason = &judgement.reason;
-        match action {
-            Action::Deliver { .. } => tracing::info!(session, attempt, "delivered"),
-            Action::Wait { .. } => tracing::warn!(session, attempt, reason, "not delivered yet; kept"),
-            Action::Quarantine => {
-                tracing::error!(session, attempt, reason, "refused; set apart until a person decides");
-            }
-        }
-        if let Some(hint) = judgement.hint.as_ref().filter(|_| !self.hinted) {
-            self.hinted = true;
-            tracing::warn!("{hint}");
-        }
-    }
-
-    async fn path_changed(&mut self) -> Result<(), Refusal> {
+    fn path_changed(&mut self) {
         let state = *self.link.borrow_and_update();
         if state.path == self.path {
-            return Ok(());
+            return;
         }
         self.path = state.path;
         // Connections of the old path lead nowhere.
         self.sender.drop_pool();
         if state.link == Link::Offline {
             self.was_offline = true;
-            return Ok(());
+            return;
         }
         let now = self.now().boot_ms;
         if std::mem::take(&mut self.was_offline) {
@@ -352,69 +378,60 @@ impl Courier {
             self.hold_until = self.hold_until.max(last + FLAP_MS);
         }
         if self.book.open(&[GateKind::Network]) {
-            self.parts.journal.set_book(book_text(&self.book)?).await?;
+            self.ledger.keep_book();
         }
-        self.parts.journal.end_network_waits().await
+        self.ledger.end_network_waits();
     }
 
-    async fn reload(&mut self) -> Result<(), Refusal> {
+    fn reload(&mut self) {
         let config = self.parts.config.borrow_and_update().clone();
         self.sender = Arc::new(sender_for(&config));
-        if self.book.open(&[GateKind::Pause, GateKind::Network]) {
-            self.parts.journal.set_book(book_text(&self.book)?).await?;
+        let opened = self.book.open(&[GateKind::Pause, GateKind::Network]);
+        if self.book.turn_to(config.endpoint.as_str()) || opened {
+            self.ledger.keep_book();
         }
-        Ok(())
+        self.reshape();
     }
 
-    async fn obey(&mut self, command: Command) -> Result<(), Refusal> {
+    /// What payloads are made to fit may have changed.
+    fn reshape(&self) {
+        self.shape.send_replace(shape_of(&self.config(), &self.book));
+    }
+
+    async fn obey(&mut self, command: Command) {
         match command {
             Command::Stop(reply) => {
-                self.sends.shutdown().await;
-                self.trips.clear();
+                self.cut_off().await;
                 let _ = reply.send(());
             }
             Command::Flush(reply) => {
                 // The endpoint's own word holds even against a person's.
-                self.book.open(&[GateKind::Pause, GateKind::Network]);
-                self.parts.journal.set_book(book_text(&self.book)?).await?;
+                if self.book.open(&[GateKind::Pause, GateKind::Network]) {
+                    self.ledger.keep_book();
+                }
                 let pending = self.parts.journal.end_all_waits().await;
                 self.forced = true;
-                self.step().await?;
+                self.patience.granted();
+                self.step().await;
                 let _ = reply.send(pending);
             }
         }
-        Ok(())
     }
 
-    /// Gives what is on its way a moment to end, then cuts it off.
-    async fn drain(mut self, stop: &mut Stop) -> Result<(), Refusal> {
-        let deadline = tokio::time::Instant::now() + DRAIN;
-        while !self.sends.is_empty() {
-            match tokio::time::timeout_at(deadline, self.sends.join_next()).await {
-                Ok(Some(Ok((id, outcome)))) => self.settle(id, &outcome, stop).await?,
-                Ok(_) => {}
-                Err(_) => break,
-            }
-        }
+    /// The person opted out: what is on its way is cut off, and what was learnt of the erased sessions goes with them.
+    async fn cut_off(&mut self) {
         self.sends.shutdown().await;
-        for id in self.trips.keys().copied().collect::<Vec<_>>() {
-            let Some(trip) = self.trips.remove(&id) else { continue };
-            let settlement = Settlement {
-                id,
-                attempt: trip.attempt,
-                status: None,
-                verdict: "backoff",
-                reason: "interrupted".into(),
-                detail: "the service was stopped while this attempt was under way".into(),
-                maybe_delivered: true,
-                action: Action::Wait { ms: 0, network: false, counts: false },
-                requeue: Vec::new(),
-                book: book_text(&self.book)?,
-            };
-            self.write(settlement, stop).await;
-        }
-        Ok(())
+        self.trips.clear();
+        self.ledger.clear();
+        self.unreadable.clear();
+        self.book = Book::default();
+        self.book.turn_to(self.config().endpoint.as_str());
+        self.reshape();
     }
+}
+
+fn shape_of(config: &Config, book: &Book) -> Shape {
+    Shape { budget: book.budget(config.upload.body_budget), thin: config.upload.thin }
 }
 
 /// The configuration was checked; should it be wrong all the same, a long wait does no harm.
@@ -425,23 +442,4 @@ fn schedule(initial: Duration, max: Duration) -> Backoff {
 fn sender_for(config: &Config) -> Sender {
     let deadlines = Deadlines { connect: config.upload.connect_timeout, total: config.upload.timeout };
     Sender::new(config.endpoint.as_str(), config.datastream_id.as_deref().unwrap_or_default(), deadlines)
-}
-
-fn book_text(book: &Book) -> Result<String, Refusal> {
-    serde_json::to_string(book).map_err(|error| Refusal::Storage(error.to_string()))
-}
-
-fn receipt_of(trip: &Trip, judgement: &Judgement, wall_ms: i64) -> String {
-    serde_json::json!({
-        "request_id": judgement.request_id,
-        "session_id": judgement.session_id,
-        "status": judgement.status,
-        "bytes": trip.bytes,
-        "events": trip.session.events.len(),
-        "attempts": trip.attempt,
-        "warnings": judgement.warnings,
-        "uncertain": judgement.uncertain,
-        "delivered_at": rfc3339(wall_ms),
-    })
-    .to_string()
 }

@@ -5,6 +5,8 @@
 
 pub mod book;
 mod courier;
+pub mod cut;
+mod ledger;
 pub mod payload;
 pub mod repair;
 pub mod retry;
@@ -76,6 +78,7 @@ enum Command {
 pub struct Uploader {
     commands: mpsc::Sender<Command>,
     view: watch::Receiver<View>,
+    shape: watch::Receiver<Shape>,
 }
 
 impl Uploader {
@@ -94,6 +97,11 @@ impl Uploader {
         if self.commands.send(Command::Stop(reply)).await.is_ok() {
             let _ = answer.await;
         }
+    }
+
+    /// What payloads are made to fit.
+    pub fn shape(&self) -> Shape {
+        *self.shape.borrow()
     }
 
     /// What the uploader is doing.
@@ -123,12 +131,19 @@ pub fn body_of(session: &Outgoing, timestamp_ms: Option<i64>, shape: &Shape) -> 
             version: text("version"),
             environment: text("environment"),
         },
+        resumes: session.resumes,
         timestamp_ms: match session.attempts {
             0 => timestamp_ms,
             _ => session.timestamp_ms,
         },
     };
-    payload::build(&facts, &events, shape)
+    payload::build(&facts, &events, &Shape { budget: budget_of(session, shape), ..*shape })
+}
+
+/// Bytes of body to stay within: one that was refused must become smaller, whatever else is allowed.
+fn budget_of(session: &Outgoing, shape: &Shape) -> usize {
+    let refused = session.refused_bytes.and_then(|bytes| usize::try_from(bytes - 1).ok());
+    refused.map_or(shape.budget, |bytes| shape.budget.min(bytes))
 }
 
 /// How long an upload that is on its way may take to end when the service stops.

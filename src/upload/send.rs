@@ -4,21 +4,21 @@
 //! whether the body may have arrived all the same.
 #![allow(clippy::disallowed_methods, reason = "this is the one file that speaks to the endpoint")]
 
+mod body;
+
 use std::error::Error;
-use std::fmt;
 use std::io;
 use std::net::IpAddr;
-use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, Once, PoisonError};
-use std::task::{Context, Poll};
+use std::sync::{Mutex, Once, PoisonError};
 use std::time::Duration;
 
-use hyper::body::{Body as HttpBody, Bytes, Frame, SizeHint};
 use reqwest::header::{self, HeaderMap, HeaderName};
 use reqwest::{Client, ClientBuilder, Response, Url};
 use rustls::CertificateError;
 use tokio::time::{Instant, timeout_at};
+
+pub use self::body::Sent;
+use self::body::TrackedBody;
 
 /// As much of an answer's body as is read. Adobe's answers have a few hundred bytes.
 pub const ANSWER_LIMIT: usize = 64 * 1024;
@@ -32,9 +32,6 @@ const POOL_IDLE: Duration = Duration::from_secs(30);
 
 /// As much of one header of an answer as is kept.
 const HEADER_LIMIT: usize = 1024;
-
-/// The body goes to the connection in pieces of this size, so that "all taken" lags little behind what was written.
-const PIECE: usize = 1024;
 
 /// How one attempt ended, before anybody judges it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -147,9 +144,14 @@ impl Sender {
 
     /// Posts one body, once.
     pub async fn post(&self, body: Vec<u8>) -> Outcome {
+        self.post_noting(body, &Sent::default()).await
+    }
+
+    /// Posts one body, once, and notes in `sent` when all of it went out: whoever cuts this off wants to know.
+    pub async fn post_noting(&self, body: Vec<u8>, sent: &Sent) -> Outcome {
         let whole = self.deadlines.whole(body.len());
         let deadline = Instant::now() + whole;
-        let (body, sent) = TrackedBody::new(body.into());
+        let body = TrackedBody::new(body.into(), sent.clone());
 
         let response = match timeout_at(deadline, self.request(body)).await {
             Ok(Ok(response)) => response,
@@ -388,66 +390,10 @@ fn innermost(error: &(dyn Error + 'static)) -> String {
     causes(error).last().map_or_else(|| error.to_string(), ToString::to_string)
 }
 
-/// A request body that notes when its last piece went to the connection. Before that the other side cannot have all
-/// of it; after that nobody here can tell.
-struct TrackedBody {
-    left: Bytes,
-    sent: Sent,
-}
-
-/// Whether a body went to the connection in full.
-#[derive(Clone, Default)]
-struct Sent(Arc<AtomicBool>);
-
-impl Sent {
-    fn in_full(&self) -> bool {
-        self.0.load(Ordering::Acquire)
-    }
-}
-
-impl TrackedBody {
-    fn new(body: Bytes) -> (Self, Sent) {
-        let sent = Sent::default();
-        (Self { left: body, sent: sent.clone() }, sent)
-    }
-}
-
-impl fmt::Debug for TrackedBody {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TrackedBody").field("left", &self.left.len()).finish_non_exhaustive()
-    }
-}
-
-impl HttpBody for TrackedBody {
-    type Data = Bytes;
-    type Error = std::convert::Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        if self.left.is_empty() {
-            return Poll::Ready(None);
-        }
-        let piece = PIECE.min(self.left.len());
-        let piece = self.left.split_to(piece);
-        if self.left.is_empty() {
-            self.sent.0.store(true, Ordering::Release);
-        }
-        Poll::Ready(Some(Ok(Frame::data(piece))))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.left.is_empty()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.left.len() as u64)
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
 
     #[test]

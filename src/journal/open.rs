@@ -1,0 +1,66 @@
+//! Open sessions in memory: what their rows add up to.
+
+use super::rows::Run;
+use crate::course::Course;
+use crate::event::EventType;
+use crate::session::{Key, OpenTimes};
+
+/// An open session, as far as an append needs to know it.
+#[derive(Debug, Clone)]
+pub(super) struct Open {
+    pub(super) owner: u32,
+    pub(super) key: Key,
+    pub(super) generation: u32,
+    pub(super) first_event: i64,
+    pub(super) last_event: i64,
+    pub(super) max_seq: i64,
+    pub(super) times: OpenTimes,
+    pub(super) playhead: f64,
+    pub(super) run: Run,
+    pub(super) course: Course,
+}
+
+/// What an open session learns from one of its rows.
+pub(super) struct Followed<'a> {
+    pub(super) kind: EventType,
+    pub(super) seq: i64,
+    pub(super) boot_ms: i64,
+    pub(super) checksum: i64,
+    pub(super) synthetic: bool,
+    pub(super) playhead: f64,
+    pub(super) body: &'a str,
+}
+
+impl Open {
+    pub(super) fn new(owner: u32, key: Key, generation: u32, first_event: i64, started_ms: i64) -> Open {
+        Open {
+            owner,
+            key,
+            generation,
+            first_event,
+            last_event: first_event,
+            max_seq: -1,
+            times: OpenTimes { started_ms, last_event_ms: started_ms, moved_ms: started_ms, closed_ms: None },
+            playhead: f64::NAN,
+            run: Run::default(),
+            course: Course::default(),
+        }
+    }
+
+    /// Takes a row into account. Answers what is out of order about its event, if anything is.
+    pub(super) fn follow(&mut self, id: i64, row: &Followed<'_>) -> Option<String> {
+        self.last_event = id;
+        self.max_seq = self.max_seq.max(row.seq);
+        self.times.last_event_ms = row.boot_ms;
+        // NaN, before the first event, differs from everything.
+        if self.playhead != row.playhead {
+            self.playhead = row.playhead;
+            self.times.moved_ms = row.boot_ms;
+        }
+        if matches!(row.kind, EventType::SessionComplete | EventType::SessionEnd) {
+            self.times.closed_ms = Some(row.boot_ms);
+        }
+        self.run.add(row.checksum, row.synthetic, i64::try_from(row.body.len()).unwrap_or(i64::MAX));
+        self.course.note(row.kind, row.body)
+    }
+}

@@ -1,0 +1,140 @@
+//! Events for a session that takes no more: resends, late ends, and those that open a successor (product section 4.1;
+//! contract section 8).
+
+use rusqlite::{OptionalExtension, params};
+
+use super::core::Core;
+use super::intake::{Frozen, NewRow};
+use super::plan::{Plan, plan};
+use super::{Append, Appended, Refusal};
+use crate::course::{Continuing, Course};
+use crate::event::EventType;
+use crate::session::{Name, State, Why};
+
+/// The last session under a key, when it takes no events.
+pub(super) struct Closed {
+    id: i64,
+    generation: u32,
+    state: State,
+    why: Why,
+    max_seq: i64,
+}
+
+impl Closed {
+    fn refusal(&self) -> Refusal {
+        Refusal::Completed { state: self.state, why: self.why }
+    }
+
+    /// Only what we completed goes on under its key: the player did not know.
+    fn can_go_on(&self) -> bool {
+        self.why.is_ours()
+    }
+}
+
+impl Core {
+    pub(super) fn find_closed(&self, owner: u32, key: &str) -> Result<Option<Closed>, Refusal> {
+        Ok(self
+            .conn
+            .prepare_cached(
+                "SELECT id, generation, state, why, coalesce(max_seq, -1) FROM sessions
+                 WHERE owner = ?1 AND key = ?2 ORDER BY generation DESC LIMIT 1",
+            )?
+            .query_row(params![owner, key], |row| {
+                Ok(Closed {
+                    id: row.get(0)?,
+                    generation: row.get(1)?,
+                    state: State::parse(row.get_ref(2)?.as_str()?).unwrap_or(State::Completed),
+                    why: row.get_ref(3)?.as_str_or_null()?.and_then(Why::parse).unwrap_or(Why::Complete),
+                    max_seq: row.get(4)?,
+                })
+            })
+            .optional()?)
+    }
+
+    /// A resend and a late `media.sessionEnd` are harmless; anything else goes on in a successor, or is refused.
+    pub(super) fn append_to_closed(&mut self, closed: &Closed, append: &Append) -> Result<Appended, Refusal> {
+        let plan = plan(append, closed.max_seq, closed.can_go_on(), |seq| self.body_in_chain(closed.id, seq));
+        let plan = match plan {
+            Err(Refusal::Sequence(_)) if !closed.can_go_on() => return Err(closed.refusal()),
+            plan => plan?,
+        };
+        let late_end = |(at, _): &(usize, i64)| append.events[*at].kind == EventType::SessionEnd;
+        if plan.fresh.iter().all(late_end) {
+            let seq = if plan.fresh.is_empty() { plan.last_seq } else { closed.max_seq };
+            return Ok(Appended {
+                state: closed.state,
+                created: false,
+                recorded: 0,
+                duplicates: plan.duplicates,
+                seq: seq.max(0).unsigned_abs(),
+                continues_as: (closed.generation > 1)
+                    .then(|| Name::text(append.key.as_str(), closed.generation)),
+                warnings: Vec::new(),
+            });
+        }
+        if !closed.can_go_on() {
+            return Err(closed.refusal());
+        }
+        self.check_room(append, &plan)?;
+        self.go_on(closed, append, &plan)
+    }
+
+    fn go_on(&mut self, closed: &Closed, append: &Append, plan: &Plan) -> Result<Appended, Refusal> {
+        let Some((at, _)) = plan.fresh.first().copied() else { return Err(closed.refusal()) };
+        let first = &append.events[at];
+        let generation = closed.generation + 1;
+        if first.kind == EventType::SessionStart {
+            let own = Append { events: append.events[at..].to_vec(), ..append.clone() };
+            self.check_start(&own)?;
+            let frozen = self.frozen_by(&own, generation, Some(closed.id))?;
+            let id = self.start_session(append, &frozen)?;
+            return self.write_events(id, append, plan, false);
+        }
+        let course: Option<String> = self
+            .conn
+            .prepare_cached("SELECT course FROM sessions WHERE id = ?1")?
+            .query_row([closed.id], |row| row.get(0))?;
+        let course: Course =
+            course.and_then(|text| serde_json::from_str(&text).ok()).ok_or_else(|| closed.refusal())?;
+        let body = std::str::from_utf8(&first.body).map_err(|error| Refusal::Storage(error.to_string()))?;
+        let next = Continuing { kind: first.kind, body };
+        let again = course.reopen(&next).ok_or_else(|| closed.refusal())?;
+        let frozen = self.frozen_of(closed.id, generation)?;
+        let id = self.start_session(append, &frozen)?;
+        let now = self.now();
+        for (n, (kind, body)) in (1..).zip(&again) {
+            let row = NewRow {
+                kind: *kind,
+                seq: -n,
+                said_ms: first.said_ms,
+                playhead: first.playhead,
+                synthetic: true,
+                body,
+            };
+            self.write_event(id, &row, &now)?;
+        }
+        self.write_events(id, append, plan, false)
+    }
+
+    /// What the predecessor froze holds for its successor too.
+    fn frozen_of(&self, id: i64, generation: u32) -> Result<Frozen, Refusal> {
+        Ok(self
+            .conn
+            .prepare_cached(
+                "SELECT title, identity_map, identity_origin, player_name, channel, implementation
+                 FROM sessions WHERE id = ?1",
+            )?
+            .query_row([id], |row| {
+                Ok(Frozen {
+                    generation,
+                    continues: Some(id),
+                    title: row.get(0)?,
+                    identity_map: row.get(1)?,
+                    identity_origin: row.get(2)?,
+                    player_name: row.get(3)?,
+                    channel: row.get(4)?,
+                    implementation: row.get(5)?,
+                })
+            })?)
+    }
+}

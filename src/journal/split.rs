@@ -1,0 +1,193 @@
+//! Cuts one completed session in two, when only a smaller payload can be delivered (contract section 12.4).
+
+use rusqlite::params;
+
+use super::core::Core;
+use super::outbox::StoredEvent;
+use super::rows::{EventRow, Run, SessionRow, event_sum, session_sum};
+use super::{Journal, Refusal};
+use crate::anchor::EventTimes;
+use crate::event::EventType;
+use crate::session::Name;
+
+/// An event that we make where a session is cut.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Made {
+    /// Its type.
+    pub kind: EventType,
+    /// Its body, in the form of a player's.
+    pub body: String,
+    /// The times it shares with the event that it stands beside.
+    pub times: EventTimes,
+}
+
+/// Where to cut a session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Split {
+    /// The session.
+    pub id: i64,
+    /// Positions (in order of arrival) of the events that go to the second part.
+    pub second: Vec<usize>,
+    /// What closes the first part.
+    pub closing: Vec<Made>,
+    /// What opens the second part, its start first.
+    pub opening: Vec<Made>,
+    /// Why, for a person.
+    pub warning: String,
+}
+
+/// A row of one of the parts.
+struct PartRow {
+    kind: EventType,
+    seq: i64,
+    synthetic: bool,
+    body: String,
+    times: EventTimes,
+    boot: i64,
+}
+
+impl Journal {
+    /// Cuts a session in two. Answers the name of the second part, or `None` when the session is no longer to be sent.
+    pub async fn split(&self, split: Split) -> Result<Option<String>, Refusal> {
+        self.call(move |core| core.split(split)).await
+    }
+}
+
+impl Core {
+    fn split(&mut self, split: Split) -> Result<Option<String>, Refusal> {
+        let Some(session) = self.outgoing(split.id)? else { return Ok(None) };
+        if session.state != crate::session::State::Completed {
+            return Ok(None);
+        }
+        let boot: i64 = self.conn.query_row(
+            "SELECT e.boot FROM events e JOIN sessions s ON e.id = s.first_event WHERE s.id = ?1",
+            [split.id],
+            |row| row.get(0),
+        )?;
+        let (mut first, mut second) = (Vec::new(), made(split.opening, boot));
+        for (at, event) in session.events.into_iter().enumerate() {
+            let part = if split.second.contains(&at) { &mut second } else { &mut first };
+            part.push(kept(event, boot));
+        }
+        first.extend(made(split.closing, boot));
+        self.conn.execute("DELETE FROM events WHERE session = ?1", [split.id])?;
+        let name = self.insert_second(split.id, &second, &split.warning)?;
+        let (first_event, last_event, run) = self.write_part(split.id, &first)?;
+        self.conn.execute(
+            "UPDATE sessions SET first_event = ?2, last_event = ?3, events = ?4, bytes = ?5, completed_sum = ?6,
+                 payload_sum = NULL, refused_bytes = NULL, warnings = json_insert(coalesce(warnings, '[]'),
+                 '$[#]', ?7) WHERE id = ?1",
+            params![split.id, first_event, last_event, run.events, run.bytes, run.sum, split.warning],
+        )?;
+        self.seal(split.id)?;
+        self.work += 1;
+        Ok(Some(name))
+    }
+
+    /// The second part's own row: what was frozen holds for both.
+    fn insert_second(&mut self, id: i64, rows: &[PartRow], warning: &str) -> Result<String, Refusal> {
+        let second: i64 = self.conn.query_row(
+            "INSERT INTO sessions (owner, key, generation, continues, resumes, state, why, title, identity_map,
+                 identity_origin, player_name, channel, implementation, started_boot, started_boot_ms,
+                 started_wall_ms, first_event, checksum, completed_boot, completed_boot_ms, completed_wall_ms,
+                 max_seq, course, warnings)
+             SELECT owner, key, (SELECT max(generation) + 1 FROM sessions o WHERE o.owner = s.owner AND o.key = s.key),
+                 id, 1, state, why, title, identity_map, identity_origin, player_name, channel, implementation,
+                 started_boot, started_boot_ms, started_wall_ms, 0, 0, completed_boot, completed_boot_ms,
+                 completed_wall_ms, max_seq, course, json_array(?2)
+             FROM sessions s WHERE id = ?1 RETURNING id",
+            params![id, warning],
+            |row| row.get(0),
+        )?;
+        let (first_event, last_event, run) = self.write_part(second, rows)?;
+        self.conn.execute(
+            "UPDATE sessions SET first_event = ?2, last_event = ?3, events = ?4, bytes = ?5, completed_sum = ?6
+             WHERE id = ?1",
+            params![second, first_event, last_event, run.events, run.bytes, run.sum],
+        )?;
+        self.seal(second)?;
+        Ok(self.conn.query_row("SELECT key, generation FROM sessions WHERE id = ?1", [second], |row| {
+            Ok(Name::text(row.get_ref(0)?.as_str()?, row.get(1)?))
+        })?)
+    }
+
+    fn write_part(&mut self, session: i64, rows: &[PartRow]) -> Result<(i64, i64, Run), Refusal> {
+        let first_event = self.next_event;
+        let mut run = Run::default();
+        for part in rows {
+            let row = EventRow {
+                session,
+                n: run.rows,
+                seq: if part.synthetic { -run.rows - 1 } else { part.seq },
+                kind: part.kind.as_str(),
+                said_ms: part.times.said_ms,
+                synthetic: part.synthetic,
+                boot: part.boot,
+                boot_ms: part.times.boot_ms,
+                wall_ms: part.times.wall_ms,
+                body: &part.body,
+            };
+            let checksum = event_sum(&row);
+            self.conn
+                .prepare_cached(
+                    "INSERT INTO events (id, session, n, seq, type, said_ms, playhead, synthetic, boot, boot_ms,
+                         wall_ms, checksum, body)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, coalesce(?11 ->> '$.mediaCollection.playhead', 0), ?7, ?8,
+                         ?9, ?10, ?12, ?11)",
+                )?
+                .execute(params![
+                    self.next_event,
+                    session,
+                    row.n,
+                    row.seq,
+                    row.kind,
+                    row.said_ms,
+                    row.synthetic,
+                    row.boot,
+                    row.boot_ms,
+                    row.wall_ms,
+                    row.body,
+                    checksum,
+                ])?;
+            self.touched = true;
+            self.next_event += 1;
+            run.add(checksum, part.synthetic, i64::try_from(part.body.len()).unwrap_or(i64::MAX));
+        }
+        Ok((first_event, self.next_event - 1, run))
+    }
+
+    /// Writes the checksum over what is frozen in a session's row.
+    fn seal(&self, id: i64) -> Result<(), Refusal> {
+        let sum = self.conn.query_row(
+            "SELECT owner, key, generation, identity_map, identity_origin, player_name, channel, implementation,
+                 started_boot, started_boot_ms, started_wall_ms, first_event FROM sessions WHERE id = ?1",
+            [id],
+            |row| {
+                Ok(session_sum(&SessionRow {
+                    owner: row.get(0)?,
+                    key: row.get_ref(1)?.as_str()?,
+                    generation: row.get(2)?,
+                    identity_map: row.get_ref(3)?.as_str()?,
+                    identity_origin: row.get_ref(4)?.as_str()?,
+                    player_name: row.get_ref(5)?.as_str_or_null()?,
+                    channel: row.get_ref(6)?.as_str_or_null()?,
+                    implementation: row.get_ref(7)?.as_str()?,
+                    started: [row.get(8)?, row.get(9)?, row.get(10)?],
+                    first_event: row.get(11)?,
+                }))
+            },
+        )?;
+        self.conn.execute("UPDATE sessions SET checksum = ?2 WHERE id = ?1", params![id, sum])?;
+        Ok(())
+    }
+}
+
+fn kept(event: StoredEvent, boot: i64) -> PartRow {
+    let StoredEvent { kind, seq, synthetic, body, times } = event;
+    PartRow { kind, seq, synthetic, body, times, boot }
+}
+
+fn made(events: Vec<Made>, boot: i64) -> Vec<PartRow> {
+    let row = |Made { kind, body, times }| PartRow { kind, seq: 0, synthetic: true, body, times, boot };
+    events.into_iter().map(row).collect()
+}

@@ -1,0 +1,177 @@
+//! What follows when a trip is over.
+
+use tokio::task::{Id, JoinError};
+
+use super::Courier;
+use crate::clock::rfc3339;
+use crate::journal::{Action, Outgoing, Settlement};
+use crate::upload::book::Consequence;
+use crate::upload::send::{Failure, FailureKind, Outcome, Sent};
+use crate::upload::verdict::{self, Context, Judgement, Verdict};
+use crate::upload::{Built, DRAIN};
+
+/// A session on its way.
+pub(super) struct Trip {
+    pub(super) session: Outgoing,
+    pub(super) attempt: u32,
+    pub(super) made: Made,
+    /// On which path it was sent.
+    pub(super) path: u64,
+    pub(super) sent: Sent,
+}
+
+/// What was made of a session, for its receipt.
+#[derive(Debug, Clone)]
+pub(super) struct Made {
+    pub(super) bytes: usize,
+    events: usize,
+    level: Option<usize>,
+    thinned: usize,
+    merged: usize,
+    synthetic: usize,
+}
+
+impl Made {
+    /// The body, and what is to be remembered of it.
+    pub(super) fn of(built: Built) -> (Vec<u8>, Made) {
+        let made = Made {
+            bytes: built.body.len(),
+            events: built.events,
+            level: built.level.number(),
+            thinned: built.thinned,
+            merged: built.merged,
+            synthetic: built.synthetic,
+        };
+        (built.body, made)
+    }
+}
+
+impl Courier {
+    /// A trip is over.
+    pub(super) fn landed(&mut self, done: Result<(Id, Outcome), JoinError>) {
+        let (task, outcome) = match done {
+            Ok(done) => done,
+            Err(error) => {
+                tracing::error!("an upload broke off by a fault of its own: {error}");
+                let (kind, detail) = (FailureKind::Reset, "the attempt broke off".to_owned());
+                (error.id(), Outcome::Failed(Failure { kind, maybe_delivered: true, detail }))
+            }
+        };
+        if let Some(trip) = self.trips.remove(&task) {
+            self.settle(&trip, &outcome);
+        }
+    }
+
+    /// Judges how a trip ended and sees to what follows.
+    fn settle(&mut self, trip: &Trip, outcome: &Outcome) {
+        let now = self.now();
+        let context = Context {
+            identity_from_configuration: trip.session.identity_from_configuration,
+            now_ms: now.wall_ms,
+        };
+        let judgement = verdict::judge(outcome, &context);
+        let here = trip.path == self.link.borrow().path;
+        if here {
+            self.parts.link.report(judgement.evidence);
+        }
+        if judgement.concerns_all {
+            self.forced = false;
+        }
+        let mut consequence = match judgement.verdict {
+            // A path that is gone: nothing follows for the present one.
+            Verdict::Backoff { .. } if !here && judgement.status.is_none() => Consequence {
+                action: Action::Wait { ms: 0, network: false, counts: false },
+                requeue: Vec::new(),
+                outage_over: false,
+            },
+            _ => self.book.enter(&trip.session, &judgement, self.config().as_ref(), now),
+        };
+        if let Action::Deliver { receipt } = &mut consequence.action {
+            *receipt = receipt_of(trip, &judgement, now.wall_ms);
+        }
+        if let Action::Resize { bytes } = &mut consequence.action {
+            *bytes = i64::try_from(trip.made.bytes).unwrap_or(i64::MAX);
+            self.reshape();
+        }
+        self.tell(trip, &judgement, &consequence.action);
+        if consequence.outage_over {
+            self.ledger.end_network_waits();
+        }
+        self.ledger.settle(Settlement {
+            id: trip.session.id,
+            attempt: trip.attempt,
+            status: judgement.status,
+            verdict: judgement.verdict.name(),
+            reason: judgement.reason,
+            detail: judgement.detail,
+            maybe_delivered: judgement.maybe_delivered,
+            action: consequence.action,
+            requeue: consequence.requeue,
+            // Filled in when it is written: the book may have moved on by then.
+            book: String::new(),
+        });
+    }
+
+    fn tell(&mut self, trip: &Trip, judgement: &Judgement, action: &Action) {
+        let (session, attempt) = (&trip.session.key, trip.attempt);
+        let reason = &judgement.reason;
+        match action {
+            Action::Deliver { .. } => tracing::info!(session, attempt, "delivered"),
+            Action::Wait { .. } => tracing::warn!(session, attempt, reason, "not delivered yet; kept"),
+            Action::Resize { .. } => tracing::warn!(session, attempt, "too large; it is made smaller"),
+            Action::Quarantine => {
+                tracing::error!(session, attempt, reason, "refused; set apart until a person decides");
+            }
+        }
+        if let Some(hint) = judgement.hint.as_ref().filter(|_| !self.hinted) {
+            self.hinted = true;
+            tracing::warn!("{hint}");
+        }
+    }
+
+    /// Gives what is on its way a moment to end, then cuts it off.
+    pub(super) async fn drain(mut self) {
+        let deadline = tokio::time::Instant::now() + DRAIN;
+        while let Ok(Some(done)) = tokio::time::timeout_at(deadline, self.sends.join_next_with_id()).await {
+            self.landed(done);
+            self.ledger.write(&self.parts.journal, &self.book, self.now().boot_ms).await;
+        }
+        self.sends.shutdown().await;
+        for (_, trip) in std::mem::take(&mut self.trips) {
+            self.ledger.settle(Settlement {
+                id: trip.session.id,
+                attempt: trip.attempt,
+                status: None,
+                verdict: "backoff",
+                reason: "interrupted".into(),
+                detail: "the service was stopped while this attempt was under way".into(),
+                maybe_delivered: trip.sent.in_full(),
+                action: Action::Wait { ms: 0, network: false, counts: false },
+                requeue: Vec::new(),
+                book: String::new(),
+            });
+        }
+        // What cannot be written now is found at the next start as an attempt without an end.
+        self.ledger.write(&self.parts.journal, &self.book, i64::MAX).await;
+    }
+}
+
+fn receipt_of(trip: &Trip, judgement: &Judgement, wall_ms: i64) -> String {
+    serde_json::json!({
+        "request_id": judgement.request_id,
+        "session_id": judgement.session_id,
+        "status": judgement.status,
+        "bytes": trip.made.bytes,
+        "events": trip.session.events.iter().filter(|event| !event.synthetic).count(),
+        "sent_events": trip.made.events,
+        "thinning_level": trip.made.level,
+        "thinned": trip.made.thinned,
+        "merged": trip.made.merged,
+        "synthetic": trip.made.synthetic,
+        "attempts": trip.attempt,
+        "warnings": judgement.warnings,
+        "uncertain": judgement.uncertain,
+        "delivered_at": rfc3339(wall_ms),
+    })
+    .to_string()
+}

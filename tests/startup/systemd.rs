@@ -1,0 +1,189 @@
+//! The conversation with systemd: sockets it passes, what it is told.
+
+use std::os::unix::net::{UnixDatagram, UnixListener};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::service::{BINARY, PATIENCE, Place, Service, connect, event, start_event, wait_for};
+use crate::{NOWHERE, refused_with};
+
+/// Where systemd would listen.
+struct Manager {
+    socket: UnixDatagram,
+    heard: String,
+}
+
+impl Manager {
+    fn of(place: &Place) -> Manager {
+        let socket = UnixDatagram::bind(place.dir.path().join("notify")).unwrap();
+        socket.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+        Manager { socket, heard: String::new() }
+    }
+
+    fn start<'a>(&self, place: &'a Place, variables: &[(&str, &str)]) -> Service<'a> {
+        place.start_with(|command| {
+            command.env("NOTIFY_SOCKET", place.dir.path().join("notify"));
+            command.envs(variables.iter().copied());
+        })
+    }
+
+    /// Listens until everything is heard that should be; lines, in their order.
+    fn hear(&mut self, enough: impl Fn(&[&str]) -> bool) -> Vec<String> {
+        let deadline = Instant::now() + PATIENCE;
+        let mut piece = [0; 4096];
+        loop {
+            let lines: Vec<&str> = self.heard.lines().collect();
+            if enough(&lines) {
+                return lines.into_iter().map(String::from).collect();
+            }
+            assert!(Instant::now() < deadline, "heard only:\n{}", self.heard);
+            if let Ok(length) = self.socket.recv(&mut piece) {
+                self.heard.push_str(std::str::from_utf8(&piece[..length]).unwrap());
+                self.heard.push('\n');
+            }
+        }
+    }
+}
+
+#[test]
+fn readiness_status_and_the_end_are_told() {
+    let place = Place::new(NOWHERE, "");
+    let mut manager = Manager::of(&place);
+    let service = manager.start(&place, &[]);
+    let heard = manager.hear(|lines| lines.contains(&"READY=1"));
+    assert!(heard.contains(&"STATUS=nothing to upload".to_owned()), "{heard:?}");
+    assert!(!heard.iter().any(|line| line.starts_with("WATCHDOG")), "nobody asked for it: {heard:?}");
+    service.play("one");
+    manager.hear(|lines| lines.iter().any(|line| line.starts_with("STATUS=waiting to upload: ")));
+    assert!(service.stop().success());
+    manager.hear(|lines| lines.contains(&"STOPPING=1"));
+}
+
+#[test]
+fn it_is_ready_only_when_it_answers() {
+    let place = Place::new(NOWHERE, "");
+    let mut manager = Manager::of(&place);
+    let mut child = place
+        .command(&["run"])
+        .env("NOTIFY_SOCKET", place.dir.path().join("notify"))
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    manager.hear(|lines| lines.contains(&"READY=1"));
+    let answer = connect(&place.socket()).and_then(|mut socket| socket.send("GET", "/v1/status", &[], b""));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_eq!(answer.unwrap().status, 200);
+}
+
+#[test]
+fn the_watchdog_is_petted_as_long_as_the_journal_answers() {
+    let place = Place::new(NOWHERE, "");
+    let mut manager = Manager::of(&place);
+    let service = manager.start(&place, &[("WATCHDOG_USEC", "200000")]);
+    let pets = |lines: &[&str]| lines.iter().filter(|line| **line == "WATCHDOG=1").count();
+    manager.hear(|lines| pets(lines) >= 4);
+    // A stopped process is the nearest to one that hangs.
+    service.signal("STOP");
+    manager.socket.set_read_timeout(Some(Duration::from_millis(400))).unwrap();
+    let mut piece = [0; 4096];
+    wait_for("silence", || manager.socket.recv(&mut piece).is_err().then_some(()));
+    service.signal("CONT");
+    let before = manager.hear(|_| true).len();
+    manager.hear(|lines| lines.len() > before);
+}
+
+#[test]
+fn the_watchdog_of_another_process_is_not_ours() {
+    let place = Place::new(NOWHERE, "");
+    let mut manager = Manager::of(&place);
+    let _service = manager.start(&place, &[("WATCHDOG_USEC", "20000"), ("WATCHDOG_PID", "1")]);
+    let heard = manager.hear(|lines| lines.contains(&"READY=1"));
+    assert!(!heard.iter().any(|line| line.starts_with("WATCHDOG")), "{heard:?}");
+}
+
+#[test]
+fn a_reload_is_told() {
+    let place = Place::new(NOWHERE, "");
+    let mut manager = Manager::of(&place);
+    let service = manager.start(&place, &[]);
+    manager.hear(|lines| lines.contains(&"READY=1"));
+    service.signal("HUP");
+    let heard = manager.hear(|lines| lines.iter().filter(|line| **line == "READY=1").count() == 2);
+    assert!(heard.contains(&"STATUS=reloading".to_owned()), "{heard:?}");
+}
+
+#[test]
+fn a_socket_passed_by_systemd_is_used_and_left_in_its_place() {
+    let place = Place::new(NOWHERE, "");
+    let passed = place.dir.path().join("passed.sock");
+    let own = place.socket();
+    let mut command = Command::new("systemd-socket-activate");
+    command.arg("-l").arg(&passed).arg("--").arg(BINARY);
+    command.args(["run", "--config", place.config.to_str().unwrap()]);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut child = match command.spawn() {
+        Ok(child) => child,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            println!("skipped: there is no systemd-socket-activate here");
+            return;
+        }
+        Err(error) => panic!("systemd-socket-activate: {error}"),
+    };
+    // The first connection starts the service, which answers it all the same.
+    let answers = wait_for("the passed socket", || connect(&passed).ok()).send("GET", "/v1/status", &[], b"");
+    let own_was_made = own.exists();
+    let pid = child.id().to_string();
+    assert!(Command::new("kill").args(["-s", "TERM", &pid]).status().unwrap().success());
+    let ended = child.wait().unwrap();
+    assert_eq!(answers.unwrap().status, 200);
+    assert!(!own_was_made, "two sockets");
+    assert!(ended.success());
+    assert!(passed.exists(), "the socket is systemd's to remove");
+}
+
+#[test]
+fn several_restarts_on_one_passed_socket_lose_nothing() {
+    let place = Place::new(NOWHERE, "");
+    let passed = place.dir.path().join("passed.sock");
+    let listener = UnixListener::bind(&passed).unwrap();
+    let start = |place: &Place| {
+        let mut command = Command::new("sh");
+        // The listener comes in as standard input and is passed on as systemd does it.
+        let line = "exec 3<&0 </dev/null; LISTEN_FDS=1 LISTEN_PID=$$ exec \"$0\" \"$@\"";
+        command.args(["-c", line, BINARY, "run", "--config", place.config.to_str().unwrap()]);
+        command.stdin(Stdio::from(std::os::fd::OwnedFd::from(listener.try_clone().unwrap())));
+        command.env_clear().env("HOME", place.dir.path()).stderr(Stdio::null()).spawn().unwrap()
+    };
+    let mut child = start(&place);
+    let say = |event: &serde_json::Value| {
+        let text = event.to_string();
+        let headers = [("content-type", "application/json")];
+        connect(&passed).unwrap().send("POST", "/v1/sessions/k/events", &headers, text.as_bytes()).unwrap()
+    };
+    assert_eq!(say(&start_event("one")).status, 201);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    // Nobody is there; the request waits in the socket's queue for the next start.
+    let waiting = std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| say(&event("media.play", 1, 0)));
+        child = start(&place);
+        waiting.join().unwrap()
+    });
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_eq!((waiting.status, waiting.json()["seq"].clone()), (200, 1.into()), "{}", waiting.text());
+}
+
+#[test]
+fn something_else_than_a_socket_is_refused() {
+    let place = Place::new(NOWHERE, "");
+    let refused = refused_with(&place, |command| {
+        let mut shell = Command::new("sh");
+        let line = "exec 3</dev/null; LISTEN_FDS=1 LISTEN_PID=$$ exec \"$0\" \"$@\"";
+        shell.args(["-c", line, BINARY]).args(command.get_args()).stderr(Stdio::piped());
+        *command = shell;
+    });
+    assert_eq!(refused.code, Some(1), "{}", refused.said);
+    assert!(refused.said.contains("no Unix stream socket"), "{}", refused.said);
+}
