@@ -221,6 +221,7 @@ const FACTS: Facts<'static> = Facts {
         version: "1",
         environment: "app",
     },
+    resumes: false,
     timestamp_ms: Some(1_772_999_999_999),
 };
 

@@ -130,7 +130,7 @@ impl Viewer {
         if self.rng.u8(..20) > 0 {
             self.play();
         }
-        for _ in 0..self.rng.u8(2..9) {
+        for _ in 0..self.rng.u8(2..7) {
             let spell =
                 if self.rng.u8(..4) == 0 { self.rng.i64(100..3000) } else { self.rng.i64(3000..240_000) };
             self.pass(spell);
