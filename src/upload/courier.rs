@@ -48,6 +48,8 @@ pub struct Courier {
     shape: watch::Sender<Shape>,
     link: watch::Receiver<LinkState>,
     signals: watch::Receiver<Signals>,
+    /// The configuration that `sender` was made from.
+    config: Arc<Config>,
     sender: Arc<Sender>,
     book: Book,
     ledger: Ledger,
@@ -85,16 +87,18 @@ impl Courier {
         let mut book: Book = book.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
         let boot = parts.journal.now().await?.boot;
         book.wake(boot);
-        book.turn_to(parts.config.borrow().endpoint.as_str());
-        let (shape, shaped) = watch::channel(shape_of(&parts.config.borrow(), &book));
+        let config = parts.config.borrow().clone();
+        book.turn_to(config.endpoint.as_str());
+        let (shape, shaped) = watch::channel(shape_of(&config, &book));
         let link = parts.link.watch();
         let state = *link.borrow();
-        let sender = Arc::new(sender_for(&parts.config.borrow()));
+        let sender = Arc::new(sender_for(&config));
         let courier = Courier {
             commands: queue,
             view,
             shape,
             signals: parts.journal.signals(),
+            config,
             sender,
             book,
             ledger: Ledger::default(),
@@ -119,10 +123,6 @@ impl Courier {
     fn now(&self) -> Moment {
         let now = self.parts.clock.now();
         Moment { boot: self.boot, boot_ms: now.boot_ms, wall_ms: now.wall_ms }
-    }
-
-    fn config(&self) -> Arc<Config> {
-        self.parts.config.borrow().clone()
     }
 
     /// Runs until `stop` turns true; then what is on its way gets a moment to end. A journal that refuses is asked
@@ -205,7 +205,7 @@ impl Courier {
                 return Ok((View::because(Doing::Paused, "consent_pending", detail), None));
             }
         }
-        let config = self.config();
+        let config = self.config.clone();
         loop {
             let next = self.next().await?;
             if next == Next::Nothing {
@@ -225,7 +225,7 @@ impl Courier {
             }
             match next {
                 Next::Ready(id) if self.has_room(link, config.upload.concurrency) => {
-                    self.start(id, &config).await?;
+                    self.start(id).await?;
                 }
                 Next::Ready(_) => return Ok((View::of(Doing::Sending), None)),
                 Next::At(at) => {
@@ -288,8 +288,8 @@ impl Courier {
     }
 
     /// Builds the payload of a session, counts the attempt, and sends it.
-    async fn start(&mut self, id: i64, config: &Config) -> Result<(), Refusal> {
-        let timestamp = config.upload.timestamp.then_some(self.parts.clock.now().wall_ms);
+    async fn start(&mut self, id: i64) -> Result<(), Refusal> {
+        let timestamp = self.config.upload.timestamp.then_some(self.parts.clock.now().wall_ms);
         let (session, built) = match self.pack(id, timestamp).await {
             Ok(Some(packed)) => packed,
             Ok(None) => return Ok(()),
@@ -306,7 +306,8 @@ impl Courier {
         tracing::info!(session = session.key, attempt, bytes = body.len(), "sending");
         self.last_start = Some(self.now().boot_ms);
         let (sender, sent) = (self.sender.clone(), Sent::default());
-        let trip = Trip { session, attempt, made, path: self.path, sent: sent.clone() };
+        let (path, config) = (self.path, self.config.clone());
+        let trip = Trip { session, attempt, made, path, config, sent: sent.clone() };
         let task = self.sends.spawn(async move { sender.post_noting(body, &sent).await });
         self.trips.insert(task.id(), trip);
         Ok(())
@@ -345,7 +346,7 @@ impl Courier {
         }
         let now = self.now().boot_ms;
         if std::mem::take(&mut self.was_offline) {
-            let most = self.config().upload.reconnect_jitter.as_secs_f64() * 1000.0;
+            let most = self.config.upload.reconnect_jitter.as_secs_f64() * 1000.0;
             #[expect(clippy::cast_possible_truncation, reason = "a jitter of days fits")]
             let jitter = (fastrand::f64() * most) as i64;
             self.hold_until = now + jitter;
@@ -360,10 +361,10 @@ impl Courier {
     }
 
     fn reload(&mut self) {
-        let config = self.parts.config.borrow_and_update().clone();
-        self.sender = Arc::new(sender_for(&config));
+        self.config = self.parts.config.borrow_and_update().clone();
+        self.sender = Arc::new(sender_for(&self.config));
         let opened = self.book.open(&[GateKind::Pause, GateKind::Network]);
-        if self.book.turn_to(config.endpoint.as_str()) || opened {
+        if self.book.turn_to(self.config.endpoint.as_str()) || opened {
             self.ledger.keep_book();
         }
         self.reshape();
@@ -371,7 +372,7 @@ impl Courier {
 
     /// What payloads are made to fit may have changed.
     fn reshape(&self) {
-        self.shape.send_replace(shape_of(&self.config(), &self.book));
+        self.shape.send_replace(shape_of(&self.config, &self.book));
     }
 
     async fn obey(&mut self, command: Command) {
@@ -401,7 +402,7 @@ impl Courier {
         self.ledger.clear();
         self.unreadable.clear();
         self.book = Book::default();
-        self.book.turn_to(self.config().endpoint.as_str());
+        self.book.turn_to(self.config.endpoint.as_str());
         self.reshape();
     }
 }
