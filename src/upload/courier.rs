@@ -138,11 +138,12 @@ impl Courier {
                     Some(at) => clock.sleep_until(at).await,
                     None => std::future::pending().await,
                 } } => {}
-                changed = self.link.changed() => if changed.is_ok() { self.path_changed() },
+                // What these two tell is looked at in the next step, whatever woke it.
+                _ = self.link.changed() => {}
                 changed = self.signals.changed() => if changed.is_err() { break },
                 // A set clock or a resume: look at the clocks again.
                 _ = steps.changed() => {}
-                changed = self.parts.config.changed() => if changed.is_ok() { self.reload() },
+                changed = self.parts.config.changed() => if changed.is_err() { break },
                 Some(command) = self.commands.recv() => self.obey(command).await,
                 () = stop.requested() => break,
             }
@@ -153,6 +154,8 @@ impl Courier {
     /// Writes down what is to be written, and sends what can be sent now. Answers the boot time to look again at, if
     /// any.
     async fn step(&mut self) -> Option<i64> {
+        self.path_changed();
+        self.reload();
         let now = self.now().boot_ms;
         let unwritten = self.ledger.write(&self.parts.journal, &self.book, now).await;
         let (view, wake) = match self.patience.until(now) {
@@ -306,7 +309,7 @@ impl Courier {
         tracing::info!(session = session.key, attempt, bytes = body.len(), "sending");
         self.last_start = Some(self.now().boot_ms);
         let (sender, sent) = (self.sender.clone(), Sent::default());
-        let (path, config) = (self.path, self.config.clone());
+        let (path, config) = (self.link.borrow().path, self.config.clone());
         let trip = Trip { session, attempt, made, path, config, sent: sent.clone() };
         let task = self.sends.spawn(async move { sender.post_noting(body, &sent).await });
         self.trips.insert(task.id(), trip);
@@ -361,7 +364,11 @@ impl Courier {
     }
 
     fn reload(&mut self) {
-        self.config = self.parts.config.borrow_and_update().clone();
+        let config = self.parts.config.borrow_and_update().clone();
+        if Arc::ptr_eq(&config, &self.config) {
+            return;
+        }
+        self.config = config;
         self.sender = Arc::new(sender_for(&self.config));
         let opened = self.book.open(&[GateKind::Pause, GateKind::Network]);
         if self.book.turn_to(self.config.endpoint.as_str()) || opened {

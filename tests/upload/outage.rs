@@ -1,5 +1,7 @@
 //! The endpoint is away, or as good as away: product promises 3 to 5.
 
+use serde_json::Value;
+
 use crate::endpoint::{Act, Endpoint, Reply, reserved};
 use crate::service::{Place, wait_for};
 use crate::{QUICK, names, session, wait_for_delivered, wait_for_uploader};
@@ -107,11 +109,14 @@ fn no_trouble_on_the_way_consumes_a_session() {
         ("was too slow", Act::Answer(Reply::new(408, "")), false),
     ];
     let endpoint = Endpoint::start(troubles.iter().map(|(_, act, _)| act.clone()));
-    let place = Place::new(&endpoint.url(), &format!("{QUICK}\nupload.timeout = \"300ms\""));
+    let place = Place::new(&endpoint.url(), &format!("{QUICK}\nupload.timeout = \"500ms\""));
     let service = place.start();
     service.play("a");
     let delivered = service.wait_for_state("a", "delivered");
-    let attempts = delivered["attempts"].as_array().unwrap();
+    // On a busy machine the deadline may pass before anything is sent; the endpoint does not know of that.
+    let unseen = |attempt: &&Value| attempt["reason"] == "timeout" && attempt["maybe_delivered"] == false;
+    let attempts: Vec<_> =
+        delivered["attempts"].as_array().unwrap().iter().filter(|attempt| !unseen(attempt)).collect();
     assert_eq!(attempts.len(), troubles.len() + 1, "{attempts:#?}");
     for (attempt, (what, _, maybe)) in attempts.iter().zip(&troubles) {
         // A reset may come while the small body is being written or just after.
