@@ -112,7 +112,7 @@ fn an_event_without_a_time_is_stamped_on_arrival() {
     let service = place.start();
     let mut start = start_event("ep-1");
     start.as_object_mut().unwrap().remove("mediaEventTimestamp");
-    let clock = afterplay::clock::Clock::system();
+    let clock = afterplay::clock::Clock::System;
     let before = clock.now().wall_ms;
     service.record("one", &start);
     let recorded = service.get("/v1/sessions/one/events");
