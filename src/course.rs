@@ -9,8 +9,13 @@ use crate::event::EventType;
 /// Distinct state names that the back end keeps track of (contract section 6.1).
 const MAX_STATES: usize = 10;
 
+/// Two spellings of one standard state are one state (contract section 13, line 10).
+fn standard_name(name: &str) -> &str {
+    if name == "fullScreen" { "fullscreen" } else { name }
+}
+
 /// What is open at a moment. Bodies are kept as the player sent them.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Course {
     start: Option<String>,
     chapter: Option<String>,
@@ -21,7 +26,20 @@ pub struct Course {
     /// All state names ever seen.
     names: Vec<String>,
     playing: bool,
+    #[serde(default)]
+    completed: bool,
     ended: bool,
+    /// Seconds of content, when it is not live.
+    #[serde(default)]
+    length: Option<f64>,
+}
+
+/// `sessionDetails.length`, unless the content is live, where a playhead is the second of the day.
+fn content_length(body: &str) -> Option<f64> {
+    let event: Value = serde_json::from_str(body).ok()?;
+    let details = &event["mediaCollection"]["sessionDetails"];
+    let live = matches!(details["contentType"].as_str(), Some("Live" | "Linear"));
+    details["length"].as_f64().filter(|_| !live)
 }
 
 /// The event that makes a session go on.
@@ -60,8 +78,22 @@ impl Course {
         use EventType as T;
         let warn = |text: &str| Some(text.to_owned());
         match kind {
-            T::SessionStart => self.start = Some(body.to_owned()),
-            T::SessionEnd => self.ended = true,
+            T::SessionStart => {
+                self.length = content_length(body);
+                self.start = Some(body.to_owned());
+            }
+            T::SessionComplete | T::SessionEnd => {
+                let again = kind == T::SessionComplete && std::mem::replace(&mut self.completed, true);
+                self.ended |= kind == T::SessionEnd;
+                if again {
+                    return warn("the content is completed a second time");
+                }
+                if let Some(open) = self.open_thing() {
+                    return Some(format!(
+                        "the session ends while {open} is open; it is closed in the payload"
+                    ));
+                }
+            }
             T::Play => self.playing = true,
             T::PauseStart | T::BufferStart => self.playing = false,
             T::AdBreakStart => {
@@ -112,11 +144,26 @@ impl Course {
         None
     }
 
+    fn open_thing(&self) -> Option<&'static str> {
+        match (&self.ad, &self.ad_break, &self.chapter) {
+            (Some(_), ..) => Some("an ad"),
+            (_, Some(_), _) => Some("an ad break"),
+            (.., Some(_)) => Some("a chapter"),
+            _ => None,
+        }
+    }
+
+    /// Whether a playhead lies beyond the content (contract section 13, line 19: allowed, and told).
+    pub fn is_beyond(&self, playhead: f64) -> bool {
+        self.length.is_some_and(|length| length > 0.0 && playhead > length)
+    }
+
     fn states(&mut self, body: &str) -> Option<String> {
         let event: Value = serde_json::from_str(body).unwrap_or_default();
         let names = |list: &str| -> Vec<String> {
             let list = event["mediaCollection"][list].as_array().cloned().unwrap_or_default();
-            list.iter().filter_map(|state| state["name"].as_str().map(str::to_owned)).collect()
+            let name = |state: &Value| state["name"].as_str().map(|name| standard_name(name).to_owned());
+            list.iter().filter_map(name).collect()
         };
         let mut warning = None;
         for name in names("statesEnd") {

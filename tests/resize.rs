@@ -101,11 +101,11 @@ fn s12_4_only_a_real_refusal_cuts_a_session_in_two() {
 
 #[test]
 fn s12_4_what_cannot_be_cut_is_set_apart() {
-    let endpoint = Endpoint::start([too_large(1100)]);
+    let endpoint = Endpoint::start([too_large(5000)]);
     let place = Place::new(&endpoint.url(), "");
     let service = place.start();
     let mut start = start_event("one");
-    start["mediaCollection"]["sessionDetails"]["friendlyName"] = "x".repeat(1500).into();
+    start["mediaCollection"]["sessionDetails"]["friendlyName"] = "x".repeat(9000).into();
     service.record("one", &start);
     service.record("one", &event("media.sessionEnd", 2, 2));
     service.request("POST", "/v1/sessions/one/complete", b"");

@@ -83,7 +83,11 @@ async fn append(
     Received(body): Received,
 ) -> Reply<Response> {
     let found = body::events(headers, &body?)?;
-    let append = Append { batch: found.batch, ..Append::new(scope.uid, key.clone(), found.events) };
+    let append = Append {
+        batch: found.batch,
+        warnings: found.warnings.clone(),
+        ..Append::new(scope.uid, key.clone(), found.events)
+    };
     let appended = api.journal.append(append).await.map_err(|refusal| match refusal {
         Refusal::NotStarted if found.batch => ApiError::from(refusal).under("[0]"),
         _ => refusal.into(),

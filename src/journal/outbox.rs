@@ -28,6 +28,15 @@ pub struct StoredEvent {
     pub times: EventTimes,
 }
 
+/// What a payload was made to fit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fit {
+    /// Bytes of body.
+    pub budget: i64,
+    /// How pings were thinned: -2 as needed, -1 never, else with gaps of so many milliseconds.
+    pub gap_ms: i64,
+}
+
 /// Everything a payload is made of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outgoing {
@@ -63,6 +72,8 @@ pub struct Outgoing {
     pub unreached: u32,
     /// Bytes of the body that a 413 refused last.
     pub refused_bytes: Option<i64>,
+    /// What the first attempt was made to fit, so that the next one has the same bytes.
+    pub fit: Option<Fit>,
     /// The events, in order of arrival.
     pub events: Vec<StoredEvent>,
 }
@@ -94,15 +105,21 @@ impl Journal {
         &self,
         id: i64,
         timestamp_ms: Option<i64>,
+        fit: Fit,
         body: &[u8],
     ) -> Result<Option<u32>, Refusal> {
         let (bytes, sum) = (i64::try_from(body.len()).unwrap_or(i64::MAX), super::rows::body_sum(body));
-        self.call(move |core| core.begin_attempt(id, timestamp_ms, bytes, sum)).await
+        self.call(move |core| core.begin_attempt(id, timestamp_ms, fit, bytes, sum)).await
     }
 
     /// A new path: sessions that waited for the network wait no longer.
     pub async fn end_network_waits(&self) -> Result<(), Refusal> {
         self.call(|core| core.end_waits("wait_network = 1")).await
+    }
+
+    /// Adds to what is odd about a session.
+    pub async fn note_warnings(&self, id: i64, warnings: Vec<String>) -> Result<(), Refusal> {
+        self.call(move |core| core.keep_warnings(id, &warnings)).await
     }
 
     /// All sessions are due now. Answers how many there are.
@@ -179,7 +196,7 @@ impl Core {
             "SELECT owner, key, state, identity_map, identity_origin, player_name, channel, implementation,
                     started_boot, started_boot_ms, started_wall_ms, first_event, checksum,
                     last_event, completed_sum, timestamp_ms, payload_sum, attempts, answers, unreached,
-                    first_answer_boot, first_answer_boot_ms, first_answer_wall_ms, generation, resumes, refused_bytes
+                    first_answer_boot, first_answer_boot_ms, first_answer_wall_ms, generation, resumes, refused_bytes, budget, gap_ms
              FROM sessions WHERE id = ?1",
         )?;
         let mut rows = query.query([id])?;
@@ -216,6 +233,10 @@ impl Core {
             implementation: frozen.implementation.to_owned(),
             resumes: row.get(24)?,
             refused_bytes: row.get(25)?,
+            fit: match (row.get(26)?, row.get(27)?) {
+                (Some(budget), Some(gap_ms)) => Some(Fit { budget, gap_ms }),
+                _ => None,
+            },
             timestamp_ms: row.get(15)?,
             payload_sum: row.get(16)?,
             attempts: row.get(17)?,
@@ -275,6 +296,7 @@ impl Core {
         &self,
         id: i64,
         timestamp_ms: Option<i64>,
+        fit: Fit,
         bytes: i64,
         sum: i64,
     ) -> Result<Option<u32>, Refusal> {
@@ -282,10 +304,10 @@ impl Core {
             .conn
             .prepare_cached(
                 "UPDATE sessions SET attempts = attempts + 1, timestamp_ms = iif(attempts = 0, ?2, timestamp_ms),
-                     payload_sum = coalesce(payload_sum, ?3)
+                     payload_sum = coalesce(payload_sum, ?3), budget = ?4, gap_ms = ?5
                  WHERE id = ?1 AND state = 'completed' RETURNING attempts",
             )?
-            .query_row(params![id, timestamp_ms, sum], |row| row.get(0))
+            .query_row(params![id, timestamp_ms, sum, fit.budget, fit.gap_ms], |row| row.get(0))
             .optional()?;
         let Some(attempt) = attempt else { return Ok(None) };
         self.conn

@@ -27,6 +27,8 @@ pub enum Action {
     Resize {
         /// Bytes of the body.
         bytes: i64,
+        /// How long until the next attempt.
+        wait_ms: i64,
     },
     /// It is set apart.
     Quarantine,
@@ -118,10 +120,12 @@ impl Core {
         match &settlement.action {
             Action::Deliver { receipt } => self.deliver(*id, owner, receipt, &now)?,
             Action::Wait { ms, network, counts } => self.wait(*id, *ms, *network, *counts, &now)?,
-            Action::Resize { bytes } => {
+            Action::Resize { bytes, wait_ms } => {
+                self.wait(*id, *wait_ms, false, false, &now)?;
                 self.conn
                     .prepare_cached(
-                        "UPDATE sessions SET refused_bytes = ?2, payload_sum = NULL, wait_ms = 0 WHERE id = ?1",
+                        "UPDATE sessions SET refused_bytes = ?2, payload_sum = NULL, budget = NULL, gap_ms = NULL
+                         WHERE id = ?1",
                     )?
                     .execute(params![id, bytes])?;
             }

@@ -15,10 +15,10 @@ use super::cut::cut;
 use super::ledger::{Ledger, Patience};
 use super::retry::Backoff;
 use super::send::{Deadlines, Outcome, Sender, Sent};
-use super::{Built, Command, Doing, Shape, Uploader, View, body_of, budget_of};
+use super::{Built, Command, Doing, Shape, Uploader, View, body_of, fit_of, shape_for};
 use crate::clock::{Clock, Moment};
 use crate::config::Config;
-use crate::journal::{Journal, Next, Outgoing, Refusal, Signals};
+use crate::journal::{Journal, Next, Outgoing, Refusal, Signals, body_sum};
 use crate::link::{Link, LinkState, Monitor};
 use crate::session::Consent;
 use crate::stop::Stop;
@@ -304,8 +304,16 @@ impl Courier {
                 return Ok(());
             }
         };
+        let fit = fit_of(&shape_for(&session, &self.shape.borrow()));
+        if session.attempts == 0 && !built.warnings.is_empty() {
+            let warnings = built.warnings.iter().map(|warning| warning.text.clone()).collect();
+            self.parts.journal.note_warnings(id, warnings).await?;
+        }
         let (body, made) = Made::of(built);
-        let begun = self.parts.journal.begin_attempt(id, timestamp, &body).await?;
+        if session.payload_sum.is_some_and(|sum| sum != body_sum(&body)) {
+            tracing::error!(session = session.key, "the payload differs from that of the first attempt");
+        }
+        let begun = self.parts.journal.begin_attempt(id, timestamp, fit, &body).await?;
         let Some(attempt) = begun else { return Ok(()) };
         tracing::info!(session = session.key, attempt, bytes = body.len(), "sending");
         self.last_start = Some(self.now().boot_ms);
@@ -333,7 +341,8 @@ impl Courier {
         match body_of(&session, timestamp, &shape) {
             // Only a real refusal tells that the endpoint enforces a limit.
             Ok(built)
-                if session.refused_bytes.is_some() && built.body.len() > budget_of(&session, &shape) =>
+                if session.refused_bytes.is_some()
+                    && built.body.len() > shape_for(&session, &shape).budget =>
             {
                 self.shorten(&session, built.body.len()).await.map(|()| None)
             }

@@ -68,13 +68,18 @@ fn places(session: &Outgoing, order: &[usize]) -> Vec<Place> {
     let mut places = Vec::new();
     let mut course = Course::default();
     let mut bytes = 0;
+    let mut kept = 0;
     for (at, &n) in order.iter().enumerate() {
         let event = &session.events[n];
         let ending = matches!(event.kind, EventType::SessionComplete | EventType::SessionEnd);
-        if at >= 2 && at + 1 < order.len() && !ending && !course.in_ad_break() && !course.has_ended() {
+        // Each part must be smaller than the whole for the player's events alone, else cutting would never end.
+        let left = order[at..].iter().filter(|n| !session.events[**n].synthetic).count();
+        let fits = kept >= 2 && left >= 1 && order.len() - at >= 2;
+        if fits && !ending && !course.in_ad_break() && !course.has_ended() {
             places.push(Place { at, bytes, in_chapter: course.in_chapter(), course: course.clone() });
         }
         course.note(event.kind, &event.body);
+        kept += usize::from(!event.synthetic || event.kind == EventType::SessionStart);
         bytes += event.body.len();
     }
     places
@@ -127,6 +132,7 @@ mod tests {
             answering_ms: 0,
             unreached: 0,
             refused_bytes: Some(100),
+            fit: None,
             events,
         }
     }

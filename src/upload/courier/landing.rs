@@ -33,6 +33,7 @@ pub(super) struct Made {
     thinned: usize,
     merged: usize,
     synthetic: usize,
+    repaired: Vec<String>,
 }
 
 impl Made {
@@ -45,6 +46,7 @@ impl Made {
             thinned: built.thinned,
             merged: built.merged,
             synthetic: built.synthetic,
+            repaired: built.warnings.iter().map(|warning| warning.text.clone()).collect(),
         };
         (built.body, made)
     }
@@ -85,15 +87,13 @@ impl Courier {
             let action = Action::Wait { ms: 0, network: false, counts: false };
             Consequence { action, requeue: Vec::new(), outage_over: false }
         } else {
-            self.book.enter(&trip.session, &judgement, self.config.as_ref(), now)
+            let bytes = u64::try_from(trip.made.bytes).unwrap_or(u64::MAX);
+            self.book.enter(&trip.session, &judgement, bytes, self.config.as_ref(), now)
         };
         if let Action::Deliver { receipt } = &mut consequence.action {
             *receipt = receipt_of(trip, &judgement, now.wall_ms);
         }
-        if let Action::Resize { bytes } = &mut consequence.action {
-            *bytes = i64::try_from(trip.made.bytes).unwrap_or(i64::MAX);
-            self.reshape();
-        }
+        self.reshape();
         self.tell(trip, &judgement, &consequence.action);
         if consequence.outage_over {
             self.ledger.end_network_waits();
@@ -181,6 +181,7 @@ fn receipt_of(trip: &Trip, judgement: &Judgement, wall_ms: i64) -> String {
         "thinned": trip.made.thinned,
         "merged": trip.made.merged,
         "synthetic": trip.made.synthetic,
+        "repaired": trip.made.repaired,
         "attempts": trip.attempt,
         "warnings": judgement.warnings,
         "uncertain": judgement.uncertain,
