@@ -357,7 +357,35 @@ fn problem(status: StatusCode, body: &[u8]) -> Problem {
         let words: String = String::from_utf8_lossy(body).trim().chars().take(200).collect();
         problem.detail = (!words.is_empty()).then_some(words);
     }
+    if problem.problems.is_empty() {
+        problem.problems = adobe_details(body);
+    }
     problem
+}
+
+/// The bad fields as the Media Edge face names them: `report.details` (contract section 10).
+fn adobe_details(body: &[u8]) -> Vec<FieldProblem> {
+    #[derive(Deserialize)]
+    struct Body {
+        report: Report,
+    }
+    #[derive(Deserialize)]
+    struct Report {
+        details: Vec<Field>,
+    }
+    #[derive(Deserialize)]
+    struct Field {
+        name: String,
+        reason: String,
+    }
+    let fields = serde_json::from_slice::<Body>(body).map(|body| body.report.details).unwrap_or_default();
+    fields
+        .into_iter()
+        .map(|Field { name, reason }| {
+            let path = name.strip_prefix("$.").map(str::to_owned).unwrap_or(name);
+            FieldProblem { path, problem: reason }
+        })
+        .collect()
 }
 
 fn unreachable(socket: &Path, cause: io::Error) -> ClientError {

@@ -41,6 +41,21 @@ impl Course {
         after_end.or(found)
     }
 
+    /// Whether an ad break, or an ad outside one, is open.
+    pub fn in_ad_break(&self) -> bool {
+        self.ad_break.is_some() || self.ad.is_some()
+    }
+
+    /// Whether a chapter is open.
+    pub fn in_chapter(&self) -> bool {
+        self.chapter.is_some()
+    }
+
+    /// Whether `media.sessionEnd` came.
+    pub fn has_ended(&self) -> bool {
+        self.ended
+    }
+
     fn follow(&mut self, kind: EventType, body: &str) -> Option<String> {
         use EventType as T;
         let warn = |text: &str| Some(text.to_owned());

@@ -208,9 +208,6 @@ pub(super) async fn payload_of(
     Named(key): Named,
 ) -> Reply<Response> {
     let outgoing = api.journal.outgoing_by_key(scope, key.to_string()).await?;
-    if outgoing.state == State::Delivered {
-        return Err(Refusal::WrongState(State::Delivered).into());
-    }
     let body = build(&api, &outgoing)?;
     Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response())
 }

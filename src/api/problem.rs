@@ -169,7 +169,11 @@ impl From<Refusal> for ApiError {
                     "The journal is full: {detail}. Nothing of this request was recorded; send it again later."
                 ),
             ),
-            Refusal::Storage(detail) | Refusal::Damaged(detail) => ApiError::storage(
+            Refusal::Damaged(detail) => ApiError::storage(
+                "storage",
+                format!("The journal holds rows that are damaged: {detail}. Run `afterplay check`."),
+            ),
+            Refusal::Storage(detail) => ApiError::storage(
                 "storage",
                 format!(
                     "The journal failed: {detail}. Nothing of this request was recorded; send it again later."

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::Api;
 use super::problem::ApiError;
-use crate::clock::rfc3339;
+use crate::clock::{Reading, rfc3339};
 use crate::journal::Scope;
 use crate::link::Link;
 use crate::session::{Consent, Loss, State};
@@ -68,6 +68,13 @@ struct Losses {
     corrupt: u64,
 }
 
+/// When the service was started by the clock of now, which may have been set since. The two clocks are not read in the
+/// same instant, and the time of a start that differed from answer to answer would look like a restart.
+fn started_wall_ms(started: &Reading, now: &Reading) -> i64 {
+    let by_this_clock = now.wall_ms - (now.boot_ms - started.boot_ms);
+    if by_this_clock.abs_diff(started.wall_ms) < 1000 { started.wall_ms } else { by_this_clock }
+}
+
 /// What the caller may see of the service's state.
 pub(super) async fn status_of(api: &Api, scope: Scope) -> Result<Status, ApiError> {
     let totals = api.journal.status(scope).await?;
@@ -79,7 +86,7 @@ pub(super) async fn status_of(api: &Api, scope: Scope) -> Result<Status, ApiErro
     Ok(Status {
         version: env!("CARGO_PKG_VERSION"),
         pid: std::process::id(),
-        started_at: rfc3339(now.wall_ms - (now.boot_ms - api.started.boot_ms)),
+        started_at: rfc3339(started_wall_ms(&api.started, &now)),
         link: api.link.borrow().link,
         uploader: UploaderStatus {
             state: view.doing,
@@ -204,4 +211,22 @@ pub(super) fn metrics(status: &Status) -> String {
 
 fn json_name(value: &impl Serialize) -> String {
     serde_json::to_value(value).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_start_stands_still_unless_the_clock_was_set() {
+        let started = Reading { wall_ms: 50_000, boot_ms: 1000 };
+        for (wall_ms, boot_ms, expected) in [
+            (60_000, 11_000, 50_000),
+            (60_001, 11_000, 50_000),
+            (60_000, 11_900, 50_000),
+            (990_000, 11_000, 980_000),
+        ] {
+            assert_eq!(started_wall_ms(&started, &Reading { wall_ms, boot_ms }), expected);
+        }
+    }
 }

@@ -165,3 +165,17 @@ async fn half_an_answer_is_none_and_another_protocol_is_said() {
     let error = Client::new(socket).get::<Value>("/v1/status").await.unwrap_err();
     assert!(matches!(error, ClientError::Protocol { .. }), "{error:?}");
 }
+
+#[test]
+fn bad_fields_are_named_whichever_face_answers() {
+    let native = br#"{"title":"Bad Request","problems":[{"path":"playhead","problem":"is required"}]}"#;
+    let adobe = br#"{"title":"Bad Request","report":{"requestId":"r","details":[{"name":"$.playhead","reason":"is required"}]}}"#;
+    for body in [&native[..], adobe] {
+        let problems = problem(StatusCode::BAD_REQUEST, body).problems;
+        assert_eq!((problems.len(), problems[0].path.as_str()), (1, "playhead"));
+        assert_eq!(problems[0].problem, "is required");
+    }
+    for other in ["", "[]", r#"{"report":{"details":"text"}}"#, r#"{"report":{"details":[{"name":1}]}}"#] {
+        assert!(problem(StatusCode::BAD_REQUEST, other.as_bytes()).problems.is_empty(), "{other}");
+    }
+}

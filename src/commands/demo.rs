@@ -162,9 +162,11 @@ fn cannot_listen(address: SocketAddr, error: &std::io::Error) -> ExitError {
 }
 
 fn config(folder: &Path, endpoint: &str) -> Result<Config, ExitError> {
-    let mut config = Config::default();
-    config.datastream_id = Some(DATASTREAM.into());
-    config.endpoint = Endpoint::parse(endpoint).map_err(ExitError::failed)?;
+    let mut config = Config {
+        datastream_id: Some(DATASTREAM.into()),
+        endpoint: Endpoint::parse(endpoint).map_err(ExitError::failed)?,
+        ..Config::default()
+    };
     config.api.socket = folder.join("afterplay.sock");
     config.journal.path = folder.join("journal").join("journal.db");
     // As in real life, only sooner.

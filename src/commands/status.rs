@@ -10,6 +10,9 @@ use super::{ExitError, Screen, layout, text};
 use crate::cli::StatusArgs;
 use crate::client::{Call, Client, ClientError};
 
+/// The status as it is shown and as it came.
+type Seen = (Status, Value);
+
 const PATH: &str = "/v1/status";
 const WATCH_EVERY: Duration = Duration::from_secs(1);
 
@@ -56,7 +59,7 @@ async fn watch(
             };
             screen.out.write_all(frame(&shown).as_bytes())?;
             last = Some(seen);
-        } else if last.as_ref() != Some(&seen) {
+        } else if last.as_ref().is_none_or(|last| !same(last, &seen, args.json)) {
             let line = match &seen {
                 Ok(status) if args.json => status.1.to_string(),
                 Ok(status) => line(&status.0),
@@ -71,8 +74,27 @@ async fn watch(
     }
 }
 
+/// Whether a reader of lines would see no difference.
+fn same(last: &Result<Seen, String>, now: &Result<Seen, String>, as_json: bool) -> bool {
+    match (last, now) {
+        (Ok((_, last)), Ok((_, now))) if as_json => steady(last) == steady(now),
+        (Ok((last, _)), Ok((now, _))) => line(last) == line(now),
+        (last, now) => last == now,
+    }
+}
+
+/// Without the time of the next attempt, which the service tells from two clocks: it trembles by a millisecond, and
+/// when it really changes the reason changes too.
+fn steady(status: &Value) -> Value {
+    let mut status = status.clone();
+    if let Some(at) = status.pointer_mut("/uploader/next_attempt_at").filter(|at| !at.is_null()) {
+        *at = Value::Bool(true);
+    }
+    status
+}
+
 /// The status as it is shown and as it came.
-async fn look(client: &mut Client) -> Result<(Status, Value), ClientError> {
+async fn look(client: &mut Client) -> Result<Seen, ClientError> {
     let call = Call::get(PATH);
     let body = client.send(&call).await?.body;
     Ok((client.decode(&call, &body)?, client.decode(&call, &body)?))

@@ -108,7 +108,7 @@ impl Core {
         }
     }
 
-    fn state_of(&self, id: i64) -> Result<(State, Why), Refusal> {
+    pub(super) fn state_of(&self, id: i64) -> Result<(State, Why), Refusal> {
         Ok(self.conn.prepare_cached("SELECT state, why FROM sessions WHERE id = ?1")?.query_row(
             [id],
             |row| {

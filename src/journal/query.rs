@@ -163,6 +163,7 @@ impl Journal {
     pub async fn outgoing_by_key(&self, scope: Scope, key: String) -> Result<Outgoing, Refusal> {
         self.call(move |core| {
             let id = core.find(scope, &key)?;
+            core.still_has_events(id)?;
             core.outgoing(id)?.ok_or(Refusal::UnknownSession)
         })
         .await
@@ -313,14 +314,20 @@ impl Core {
             .optional()?)
     }
 
-    fn events_of(&self, id: i64) -> Result<Vec<StoredEvent>, Refusal> {
-        let (state, first, last): (String, i64, Option<i64>) = self
-            .conn
-            .prepare_cached("SELECT state, first_event, last_event FROM sessions WHERE id = ?1")?
-            .query_row([id], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
-        if state == State::Delivered.as_str() {
-            return Err(Refusal::WrongState(State::Delivered));
+    /// Refuses a session that was delivered: its events were deleted then.
+    fn still_has_events(&self, id: i64) -> Result<(), Refusal> {
+        match self.state_of(id)?.0 {
+            State::Delivered => Err(Refusal::WrongState(State::Delivered)),
+            _ => Ok(()),
         }
+    }
+
+    fn events_of(&self, id: i64) -> Result<Vec<StoredEvent>, Refusal> {
+        self.still_has_events(id)?;
+        let (first, last): (i64, Option<i64>) = self
+            .conn
+            .prepare_cached("SELECT first_event, last_event FROM sessions WHERE id = ?1")?
+            .query_row([id], |row| Ok((row.get(0)?, row.get(1)?)))?;
         Ok(self.stored_events(id, first, last.unwrap_or(i64::MAX))?.0)
     }
 

@@ -11,10 +11,11 @@ use tokio::task::{Id, JoinSet};
 
 use self::landing::{Made, Trip};
 use super::book::{Book, Delays, GateKind};
+use super::cut::cut;
 use super::ledger::{Ledger, Patience};
 use super::retry::Backoff;
 use super::send::{Deadlines, Outcome, Sender, Sent};
-use super::{Built, Command, Doing, Shape, Uploader, View, body_of};
+use super::{Built, Command, Doing, Shape, Uploader, View, body_of, budget_of};
 use crate::clock::{Clock, Moment};
 use crate::config::Config;
 use crate::journal::{Journal, Next, Outgoing, Refusal, Signals};
@@ -330,8 +331,31 @@ impl Courier {
         };
         let shape = *self.shape.borrow();
         match body_of(&session, timestamp, &shape) {
+            // Only a real refusal tells that the endpoint enforces a limit.
+            Ok(built)
+                if session.refused_bytes.is_some() && built.body.len() > budget_of(&session, &shape) =>
+            {
+                self.shorten(&session, built.body.len()).await.map(|()| None)
+            }
             Ok(built) => Ok(Some((session, built))),
             Err(error) => journal.quarantine(id, "no_payload", error.to_string()).await.map(|()| None),
+        }
+    }
+
+    /// Pings alone do not make it small enough: it is cut in two, or set apart when there is no place for a cut.
+    async fn shorten(&self, session: &Outgoing, bytes: usize) -> Result<(), Refusal> {
+        let journal = &self.parts.journal;
+        match cut(session, bytes) {
+            Some(split) => {
+                if let Some(second) = journal.split(split).await? {
+                    tracing::warn!(session = session.key, second, "too large for the endpoint; cut in two");
+                }
+                Ok(())
+            }
+            None => {
+                let detail = format!("its body has {bytes} bytes and there is no place to cut it");
+                journal.quarantine(session.id, "too_large", detail).await
+            }
         }
     }
 

@@ -5,6 +5,7 @@
 
 pub mod book;
 mod courier;
+pub mod cut;
 mod ledger;
 pub mod payload;
 pub mod repair;
@@ -130,15 +131,19 @@ pub fn body_of(session: &Outgoing, timestamp_ms: Option<i64>, shape: &Shape) -> 
             version: text("version"),
             environment: text("environment"),
         },
+        resumes: session.resumes,
         timestamp_ms: match session.attempts {
             0 => timestamp_ms,
             _ => session.timestamp_ms,
         },
     };
-    // A body that was refused must become smaller, whatever else is allowed.
+    payload::build(&facts, &events, &Shape { budget: budget_of(session, shape), ..*shape })
+}
+
+/// Bytes of body to stay within: one that was refused must become smaller, whatever else is allowed.
+fn budget_of(session: &Outgoing, shape: &Shape) -> usize {
     let refused = session.refused_bytes.and_then(|bytes| usize::try_from(bytes - 1).ok());
-    let shape = Shape { budget: refused.map_or(shape.budget, |bytes| shape.budget.min(bytes)), ..*shape };
-    payload::build(&facts, &events, &shape)
+    refused.map_or(shape.budget, |bytes| shape.budget.min(bytes))
 }
 
 /// How long an upload that is on its way may take to end when the service stops.
