@@ -180,7 +180,7 @@ impl Book {
     /// A session got through: either what was wrong has been put right, or it never was wrong for all.
     fn hear_of_delivery(&mut self, id: i64) {
         let put_right = self.doubted().contains(&id);
-        self.suspects.retain(|known| known.id != id && !(put_right && !known.convicted));
+        self.suspects.retain(|known| known.id != id && (known.convicted || !put_right));
         for suspect in &mut self.suspects {
             suspect.convicted = true;
         }

@@ -302,7 +302,8 @@ fn three_refused_in_a_row_for_one_reason_are_a_pause() {
     // Each row: (session, judgement) in turn, and whether the last of them pauses and takes the others back.
     let bad = || refused("400");
     let other = || refused("422");
-    let cases: [(&str, Vec<(i64, Judgement)>, Option<Vec<i64>>); 9] = [
+    type Case = (&'static str, Vec<(i64, Judgement)>, Option<Vec<i64>>);
+    let cases: [Case; 9] = [
         ("three", vec![(1, bad()), (2, bad()), (3, bad())], Some(vec![1, 2])),
         ("two", vec![(1, bad()), (2, bad())], None),
         ("one of them twice", vec![(1, bad()), (1, bad()), (2, bad())], None),
