@@ -90,6 +90,7 @@ async fn append(
     })?;
     let mut warnings = found.warnings;
     warnings.extend(appended.warnings.iter().map(|(_, warning)| warning.clone()));
+    body::shorten(&mut warnings);
     Ok(answer(&key, &appended, warnings))
 }
 
@@ -155,7 +156,7 @@ pub(super) async fn list(
     let after = asked("after").cloned();
     if let Some(after) = &after {
         let is_cursor = after.strip_prefix('@').is_some_and(|at| at.parse::<i64>().is_ok());
-        if !is_cursor && after.parse::<Key>().is_err() {
+        if !is_cursor && after.parse::<Name>().is_err() {
             return Err(ApiError::invalid_at("after", "must be the `next` of a page, or a session key"));
         }
     }

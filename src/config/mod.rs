@@ -192,7 +192,7 @@ impl Loaded {
 
 /// Reads the configuration: the file that is named, else the one at the default place if it is there.
 pub fn load(explicit: Option<&Path>, surroundings: &Surroundings) -> Result<Loaded, ConfigError> {
-    let places = surroundings.places();
+    let places = surroundings.places(explicit);
     let mut layers = Layers::defaults(places.scope, Some(&places));
     let mut file = explicit.map(Path::to_owned).or_else(|| places.config_file.clone());
     if let Some(path) = &file {

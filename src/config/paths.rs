@@ -16,7 +16,7 @@ pub enum Scope {
 /// Where a system service is reached when nothing else is said.
 pub const SYSTEM_SOCKET: &str = "/run/afterplay/afterplay.sock";
 
-const SYSTEM_CONFIG: &str = "/etc/afterplay/config.toml";
+pub(super) const SYSTEM_CONFIG: &str = "/etc/afterplay/config.toml";
 const SYSTEM_STATE: &str = "/var/lib/afterplay";
 
 /// The largest uid that is given to services (`SYS_UID_MAX`).
@@ -97,9 +97,11 @@ impl Surroundings {
         }
     }
 
-    /// Where files live unless the configuration says otherwise.
-    pub fn places(&self) -> Places {
-        match self.scope() {
+    /// Where files live unless the configuration says otherwise. Whoever names the system service's file means that
+    /// service, whoever they are.
+    pub fn places(&self, named: Option<&Path>) -> Places {
+        let scope = if named == Some(Path::new(SYSTEM_CONFIG)) { Scope::System } else { self.scope() };
+        match scope {
             Scope::System => Places {
                 scope: Scope::System,
                 config_file: Some(PathBuf::from(SYSTEM_CONFIG)),
@@ -195,34 +197,43 @@ mod tests {
 
     #[test]
     fn places_of_a_system_service() {
-        let places = surroundings(995, &[("STATE_DIRECTORY", "/var/lib/private/afterplay:/x")]).places();
+        let places = surroundings(995, &[("STATE_DIRECTORY", "/var/lib/private/afterplay:/x")]).places(None);
         assert_eq!(places.config_file, Some("/etc/afterplay/config.toml".into()));
         assert_eq!(places.socket, Some(SYSTEM_SOCKET.into()));
         assert_eq!(places.journal, Some("/var/lib/private/afterplay/journal.db".into()));
 
         let places =
-            surroundings(0, &[("INVOCATION_ID", "f00"), ("RUNTIME_DIRECTORY", "/run/other")]).places();
+            surroundings(0, &[("INVOCATION_ID", "f00"), ("RUNTIME_DIRECTORY", "/run/other")]).places(None);
         assert_eq!(places.socket, Some("/run/other/afterplay.sock".into()));
         assert_eq!(places.journal, Some("/var/lib/afterplay/journal.db".into()));
     }
 
     #[test]
+    fn whoever_names_the_system_file_means_the_system_service() {
+        let of = |file| surroundings(1000, &[]).places(Some(Path::new(file)));
+        let places = of("/etc/afterplay/config.toml");
+        assert_eq!((places.scope, places.socket), (Scope::System, Some(SYSTEM_SOCKET.into())));
+        assert_eq!(places.journal, Some("/var/lib/afterplay/journal.db".into()));
+        assert_eq!(of("/home/a/afterplay.toml").scope, Scope::User);
+    }
+
+    #[test]
     fn places_of_a_user() {
         let mut surroundings = surroundings(1000, &[]);
-        let places = surroundings.places();
+        let places = surroundings.places(None);
         assert_eq!(places.config_file, Some("/home/a/.config/afterplay/config.toml".into()));
         assert_eq!(places.socket, Some("/run/user/1000/afterplay/afterplay.sock".into()));
         assert_eq!(places.journal, Some("/home/a/.local/share/afterplay/journal.db".into()));
 
         surroundings.folders.as_mut().unwrap().runtime = None;
         assert_eq!(
-            surroundings.places().socket,
+            surroundings.places(None).socket,
             Some("/home/a/.local/share/afterplay/run/afterplay.sock".into())
         );
 
         surroundings.folders = None;
         let nowhere = Places { scope: Scope::User, config_file: None, socket: None, journal: None };
-        assert_eq!(surroundings.places(), nowhere);
+        assert_eq!(surroundings.places(None), nowhere);
     }
 
     #[test]

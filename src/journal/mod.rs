@@ -11,8 +11,10 @@ mod outbox;
 mod plan;
 mod query;
 mod resume;
+mod retire;
 mod rows;
 mod schema;
+mod settle;
 mod split;
 mod writer;
 
@@ -26,9 +28,10 @@ use crate::clock::Clock;
 use crate::event::{EventType, Problem};
 use crate::session::{Consent, Key, Limits, State, Why};
 
-pub use self::outbox::{Action, Next, Outgoing, Settlement, StoredEvent};
+pub use self::outbox::{Next, Outgoing, StoredEvent};
 pub use self::query::{Attempt, Detail, Page, Recorded, Status, Summary};
 pub use self::schema::OpenError;
+pub use self::settle::{Action, Settlement};
 pub use self::split::{Made, Split};
 
 /// Who asks, and whether they may see and touch the sessions of others.

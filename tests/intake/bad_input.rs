@@ -212,10 +212,23 @@ fn too_large() -> Vec<Case> {
 fn wrong_keys() -> Vec<Case> {
     let start = start_event("ep-1");
     let long = "k".repeat(129);
-    ["", "it's", "%F0%9F%8E%AC", "a%20b", "..%2F..%2Fetc", "a%00", "%ff", "a~2", "a%0d%0ab", &long]
-        .into_iter()
-        .map(|key| of_event("a wrong key", &start, "key").to(key))
-        .collect()
+    [
+        "",
+        "it's",
+        "%F0%9F%8E%AC",
+        "a%20b",
+        "..%2F..%2Fetc",
+        "a%00",
+        "%ff",
+        "a~1",
+        "a~x",
+        "a~2~3",
+        "a%0d%0ab",
+        &long,
+    ]
+    .into_iter()
+    .map(|key| of_event("a wrong key", &start, "key").to(key))
+    .collect()
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Intake through the real binary and its socket: what is taken, what is refused, and who suffers when a client
 //! misbehaves (nobody else).
 #![allow(clippy::unwrap_used, reason = "helpers that cannot go on fail the test")]
+#![allow(clippy::print_stderr, reason = "a test that cannot be tried says so")]
 
 #[path = "../support/endpoint.rs"]
 mod endpoint;

@@ -177,3 +177,40 @@ fn a_user_who_takes_all_there_is_takes_nothing_from_another() {
     assert_eq!(post(&mut bert, "c", &start).status, 201);
     assert_eq!(get(&mut bert, "/v1/status").json()["sessions"]["open"], Value::from(2));
 }
+
+#[test]
+fn a_user_who_fills_their_share_leaves_the_others_theirs() {
+    if !is_root() {
+        return;
+    }
+    let place = shared_place("journal.max_bytes = 4194304\njournal.max_percent_per_user = 20");
+    let service = place.start();
+    let mut greedy = connect_as(&service, ANNA);
+    let mut bert = connect_as(&service, BERT);
+    let start = start_event("ep-1").to_string();
+    for connection in [&mut greedy, &mut bert] {
+        assert_eq!(post(connection, "one", &start).status, 201);
+    }
+    let mut large = event("media.ping", 9, 9);
+    large["mediaCollection"]["filler"] = "x".repeat(60_000).into();
+    let mut taken = 0;
+    let full = loop {
+        let answer = post(&mut greedy, "one", large.to_string());
+        if answer.status != 200 {
+            break answer;
+        }
+        taken += 1;
+        assert!(taken < 20, "a fifth of 4 MiB holds {taken} events of 60 kB");
+    };
+    assert!(taken > 8, "only {taken} were taken");
+    assert_problem(&full, 503, "journal_full");
+    assert!(full.header("retry-after").is_some());
+    // It is full for her alone.
+    for _ in 0..5 {
+        assert_eq!(post(&mut bert, "one", large.to_string()).status, 200);
+    }
+    // What she drops she can use again.
+    assert_eq!(greedy.send("DELETE", "/v1/sessions/one", &[], b"").unwrap().status, 204);
+    assert_eq!(post(&mut greedy, "one", &start).status, 201);
+    assert_eq!(post(&mut greedy, "one", large.to_string()).status, 200);
+}

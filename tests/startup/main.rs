@@ -12,6 +12,7 @@ mod log;
 #[path = "../support/service.rs"]
 mod service;
 mod socket;
+mod stop;
 mod systemd;
 
 use std::path::Path;

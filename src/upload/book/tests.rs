@@ -124,7 +124,7 @@ fn each_verdict_has_its_consequence() {
         ),
         ("a wrong set-up", judged(Verdict::Pause, "401"), waits(0, false, false), Some((Pause, 15 * MINUTE))),
         ("refused", refused("400"), Action::Quarantine, None),
-        ("too large", judged(Verdict::Resize { max: None }, "413"), Action::Quarantine, None),
+        ("too large", judged(Verdict::Resize { max: None }, "413"), Action::Resize { bytes: 0 }, None),
         ("no consent", judged(Verdict::Consent, "0301-200"), Action::Quarantine, None),
         (
             "a refusal that concerns all is none of this session",
