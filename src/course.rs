@@ -9,11 +9,6 @@ use crate::event::EventType;
 /// Distinct state names that the back end keeps track of (contract section 6.1).
 const MAX_STATES: usize = 10;
 
-/// Two spellings of one standard state are one state (contract section 13, line 10).
-fn standard_name(name: &str) -> &str {
-    if name == "fullScreen" { "fullscreen" } else { name }
-}
-
 /// What is open at a moment. Bodies are kept as the player sent them.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Course {
@@ -162,8 +157,7 @@ impl Course {
         let event: Value = serde_json::from_str(body).unwrap_or_default();
         let names = |list: &str| -> Vec<String> {
             let list = event["mediaCollection"][list].as_array().cloned().unwrap_or_default();
-            let name = |state: &Value| state["name"].as_str().map(|name| standard_name(name).to_owned());
-            list.iter().filter_map(name).collect()
+            list.iter().filter_map(|state| state["name"].as_str().map(spelt)).collect()
         };
         let mut warning = None;
         for name in names("statesEnd") {
@@ -231,6 +225,11 @@ impl Course {
         }
         Some(events)
     }
+}
+
+/// The one spelling in which a state is sent (contract section 13, line 10).
+fn spelt(name: &str) -> String {
+    if name == "fullScreen" { "fullscreen".to_owned() } else { name.to_owned() }
 }
 
 #[cfg(test)]
@@ -345,6 +344,20 @@ mod tests {
         assert_eq!(parsed[4]["mediaCollection"]["statesStart"], json!([{ "name": "fullscreen" }]));
         let kept: Course = serde_json::from_str(&serde_json::to_string(&course).unwrap()).unwrap();
         assert_eq!(kept, course);
+    }
+
+    #[test]
+    fn s13_line_10_both_spellings_are_one_state() {
+        use EventType as T;
+        let (course, _) = course(&[
+            (T::SessionStart, json!({ "sessionDetails": { "name": "n" } })),
+            (T::StatesUpdate, json!({ "statesStart": [{ "name": "fullScreen" }, { "name": "mute" }] })),
+            (T::StatesUpdate, json!({ "statesEnd": [{ "name": "fullscreen" }] })),
+        ]);
+        let next = body(T::Ping, json!({}));
+        let events = course.reopen(&Continuing { kind: T::Ping, body: &next }).unwrap();
+        let states: Value = serde_json::from_str(&events[1].1).unwrap();
+        assert_eq!(states["mediaCollection"]["statesStart"], json!([{ "name": "mute" }]));
     }
 
     #[test]
