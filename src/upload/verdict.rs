@@ -134,7 +134,7 @@ pub fn judge(outcome: &Outcome, context: &Context) -> Judgement {
     let request_id = judgement.request_id.as_ref().or(answer.request_id.as_ref());
     // What the endpoint asks of everybody must be honoured, whatever code comes with it.
     let verdict = match answer.status {
-        429 | 503 => decide(Rule::RetryAfter, answer, context, None),
+        429 => decide(Rule::RetryAfter, answer, context, None),
         _ => judgement.verdict,
     };
     Judgement {
