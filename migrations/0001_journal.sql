@@ -44,6 +44,8 @@ CREATE TABLE sessions (
     -- the upload
     timestamp_ms      INTEGER,                       -- xdm.timestamp, frozen at the first attempt
     payload_sum       INTEGER,                       -- of the body sent at the first attempt
+    budget            INTEGER,                       -- bytes the first attempt had to fit into, frozen then
+    gap_ms            INTEGER,                       -- how pings were thinned: -2 as needed, -1 never, else at least so
     refused_bytes     INTEGER,                       -- of the body that a 413 refused last
     attempts          INTEGER NOT NULL DEFAULT 0,    -- all of them
     answers           INTEGER NOT NULL DEFAULT 0,    -- those that count against a limit

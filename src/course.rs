@@ -10,7 +10,7 @@ use crate::event::EventType;
 const MAX_STATES: usize = 10;
 
 /// What is open at a moment. Bodies are kept as the player sent them.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Course {
     start: Option<String>,
     chapter: Option<String>,
@@ -21,7 +21,20 @@ pub struct Course {
     /// All state names ever seen.
     names: Vec<String>,
     playing: bool,
+    #[serde(default)]
+    completed: bool,
     ended: bool,
+    /// Seconds of content, when it is not live.
+    #[serde(default)]
+    length: Option<f64>,
+}
+
+/// `sessionDetails.length`, unless the content is live, where a playhead is the second of the day.
+fn content_length(body: &str) -> Option<f64> {
+    let event: Value = serde_json::from_str(body).ok()?;
+    let details = &event["mediaCollection"]["sessionDetails"];
+    let live = matches!(details["contentType"].as_str(), Some("Live" | "Linear"));
+    details["length"].as_f64().filter(|_| !live)
 }
 
 /// The event that makes a session go on.
@@ -41,12 +54,41 @@ impl Course {
         after_end.or(found)
     }
 
+    /// Whether an ad break, or an ad outside one, is open.
+    pub fn in_ad_break(&self) -> bool {
+        self.ad_break.is_some() || self.ad.is_some()
+    }
+
+    /// Whether a chapter is open.
+    pub fn in_chapter(&self) -> bool {
+        self.chapter.is_some()
+    }
+
+    /// Whether `media.sessionEnd` came.
+    pub fn has_ended(&self) -> bool {
+        self.ended
+    }
+
     fn follow(&mut self, kind: EventType, body: &str) -> Option<String> {
         use EventType as T;
         let warn = |text: &str| Some(text.to_owned());
         match kind {
-            T::SessionStart => self.start = Some(body.to_owned()),
-            T::SessionEnd => self.ended = true,
+            T::SessionStart => {
+                self.length = content_length(body);
+                self.start = Some(body.to_owned());
+            }
+            T::SessionComplete | T::SessionEnd => {
+                let again = kind == T::SessionComplete && std::mem::replace(&mut self.completed, true);
+                self.ended |= kind == T::SessionEnd;
+                if again {
+                    return warn("the content is completed a second time");
+                }
+                if let Some(open) = self.open_thing() {
+                    return Some(format!(
+                        "the session ends while {open} is open; it is closed in the payload"
+                    ));
+                }
+            }
             T::Play => self.playing = true,
             T::PauseStart | T::BufferStart => self.playing = false,
             T::AdBreakStart => {
@@ -97,11 +139,25 @@ impl Course {
         None
     }
 
+    fn open_thing(&self) -> Option<&'static str> {
+        match (&self.ad, &self.ad_break, &self.chapter) {
+            (Some(_), ..) => Some("an ad"),
+            (_, Some(_), _) => Some("an ad break"),
+            (.., Some(_)) => Some("a chapter"),
+            _ => None,
+        }
+    }
+
+    /// Whether a playhead lies beyond the content (contract section 13, line 19: allowed, and told).
+    pub fn is_beyond(&self, playhead: f64) -> bool {
+        self.length.is_some_and(|length| length > 0.0 && playhead > length)
+    }
+
     fn states(&mut self, body: &str) -> Option<String> {
         let event: Value = serde_json::from_str(body).unwrap_or_default();
         let names = |list: &str| -> Vec<String> {
             let list = event["mediaCollection"][list].as_array().cloned().unwrap_or_default();
-            list.iter().filter_map(|state| state["name"].as_str().map(str::to_owned)).collect()
+            list.iter().filter_map(|state| state["name"].as_str().map(spelt)).collect()
         };
         let mut warning = None;
         for name in names("statesEnd") {
@@ -169,6 +225,11 @@ impl Course {
         }
         Some(events)
     }
+}
+
+/// The one spelling in which a state is sent (contract section 13, line 10).
+fn spelt(name: &str) -> String {
+    if name == "fullScreen" { "fullscreen".to_owned() } else { name.to_owned() }
 }
 
 #[cfg(test)]
@@ -283,6 +344,20 @@ mod tests {
         assert_eq!(parsed[4]["mediaCollection"]["statesStart"], json!([{ "name": "fullscreen" }]));
         let kept: Course = serde_json::from_str(&serde_json::to_string(&course).unwrap()).unwrap();
         assert_eq!(kept, course);
+    }
+
+    #[test]
+    fn s13_line_10_both_spellings_are_one_state() {
+        use EventType as T;
+        let (course, _) = course(&[
+            (T::SessionStart, json!({ "sessionDetails": { "name": "n" } })),
+            (T::StatesUpdate, json!({ "statesStart": [{ "name": "fullScreen" }, { "name": "mute" }] })),
+            (T::StatesUpdate, json!({ "statesEnd": [{ "name": "fullscreen" }] })),
+        ]);
+        let next = body(T::Ping, json!({}));
+        let events = course.reopen(&Continuing { kind: T::Ping, body: &next }).unwrap();
+        let states: Value = serde_json::from_str(&events[1].1).unwrap();
+        assert_eq!(states["mediaCollection"]["statesStart"], json!([{ "name": "mute" }]));
     }
 
     #[test]

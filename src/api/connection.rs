@@ -171,6 +171,8 @@ async fn accept(
                     match registry.enter(uid, caps) {
                         Some(standing) => {
                             connections.spawn(connection(stream, standing, router.clone(), scope, stop.clone()));
+                            // What it has sent already is read before the next one may push it out as silent.
+                            tokio::task::yield_now().await;
                         }
                         None => { connections.spawn(turn_away(stream)); }
                     }

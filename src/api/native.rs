@@ -83,13 +83,18 @@ async fn append(
     Received(body): Received,
 ) -> Reply<Response> {
     let found = body::events(headers, &body?)?;
-    let append = Append { batch: found.batch, ..Append::new(scope.uid, key.clone(), found.events) };
+    let append = Append {
+        batch: found.batch,
+        warnings: found.warnings.clone(),
+        ..Append::new(scope.uid, key.clone(), found.events)
+    };
     let appended = api.journal.append(append).await.map_err(|refusal| match refusal {
         Refusal::NotStarted if found.batch => ApiError::from(refusal).under("[0]"),
         _ => refusal.into(),
     })?;
     let mut warnings = found.warnings;
     warnings.extend(appended.warnings.iter().map(|(_, warning)| warning.clone()));
+    body::shorten(&mut warnings);
     Ok(answer(&key, &appended, warnings))
 }
 
@@ -155,7 +160,7 @@ pub(super) async fn list(
     let after = asked("after").cloned();
     if let Some(after) = &after {
         let is_cursor = after.strip_prefix('@').is_some_and(|at| at.parse::<i64>().is_ok());
-        if !is_cursor && after.parse::<Key>().is_err() {
+        if !is_cursor && after.parse::<Name>().is_err() {
             return Err(ApiError::invalid_at("after", "must be the `next` of a page, or a session key"));
         }
     }

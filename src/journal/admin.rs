@@ -91,7 +91,10 @@ impl Core {
     fn find_generation(&self, scope: Scope, key: &str, generation: Option<u32>) -> Result<i64, Refusal> {
         let mut query = self.conn.prepare_cached(
             "SELECT id, owner, max(generation) FROM sessions
-             WHERE key = ?1 AND (?2 IS NULL OR generation = ?2) GROUP BY owner ORDER BY owner",
+             WHERE key = ?1 AND CASE WHEN ?2 IS NULL
+                 THEN NOT EXISTS (SELECT 1 FROM sessions later WHERE later.continues = sessions.id)
+                 ELSE generation = ?2 END
+             GROUP BY owner ORDER BY owner",
         )?;
         let found: Vec<(i64, u32)> = query
             .query_map(params![key, generation], |row| Ok((row.get(0)?, row.get(1)?)))?

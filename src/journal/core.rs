@@ -366,9 +366,12 @@ impl Core {
     /// it is tried again after the next commit.
     pub(super) fn after_commit(&mut self) {
         if self.scrub {
-            match self.conn.execute_batch("VACUUM; PRAGMA wal_checkpoint(TRUNCATE)") {
-                Ok(()) => self.scrub = false,
-                Err(error) => tracing::warn!("erased rows have not left the file yet: {error}"),
+            let vacuumed = self.conn.execute_batch("VACUUM; PRAGMA wal_checkpoint(TRUNCATE)");
+            let removed = schema::remove_set_aside(&self.path);
+            match (vacuumed, removed) {
+                (Ok(()), Ok(())) => self.scrub = false,
+                (Err(error), _) => tracing::warn!("erased rows have not left the file yet: {error}"),
+                (_, Err(error)) => tracing::warn!("a journal that was set aside is still there: {error}"),
             }
         }
     }

@@ -250,7 +250,13 @@ impl Core {
             None => return Err(Refusal::UnknownSession),
         };
         self.note_deadline(&times);
-        self.keep_warnings(id, &warnings)?;
+        let odd: Vec<String> = append
+            .warnings
+            .iter()
+            .map(ToString::to_string)
+            .chain(warnings.iter().map(|(_, warning)| warning.problem.clone()))
+            .collect();
+        self.keep_warnings(id, &odd)?;
         if let Some(why) = append.complete {
             self.complete(id, why)?;
         }
@@ -327,19 +333,21 @@ impl Core {
     }
 
     /// Adds to what is odd about a session; the same thing is kept once.
-    fn keep_warnings(&self, id: i64, warnings: &[(usize, Problem)]) -> Result<(), Refusal> {
+    pub(super) fn keep_warnings(&self, id: i64, warnings: &[String]) -> Result<(), Refusal> {
         if warnings.is_empty() {
             return Ok(());
         }
         let kept: Option<String> = self
             .conn
             .prepare_cached("SELECT warnings FROM sessions WHERE id = ?1")?
-            .query_row([id], |row| row.get(0))?;
+            .query_row([id], |row| row.get(0))
+            .optional()?
+            .flatten();
         let mut kept: Vec<String> =
             kept.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
-        for (_, warning) in warnings {
-            if kept.len() < MAX_WARNINGS && !kept.contains(&warning.problem) {
-                kept.push(warning.problem.clone());
+        for warning in warnings {
+            if kept.len() < MAX_WARNINGS && !kept.contains(warning) {
+                kept.push(warning.clone());
             }
         }
         let text = serde_json::to_string(&kept).map_err(|error| Refusal::Storage(error.to_string()))?;

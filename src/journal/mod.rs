@@ -11,8 +11,10 @@ mod outbox;
 mod plan;
 mod query;
 mod resume;
+mod retire;
 mod rows;
 mod schema;
+mod settle;
 mod split;
 mod writer;
 
@@ -26,9 +28,11 @@ use crate::clock::Clock;
 use crate::event::{EventType, Problem};
 use crate::session::{Consent, Key, Limits, State, Why};
 
-pub use self::outbox::{Action, Next, Outgoing, Settlement, StoredEvent};
+pub use self::outbox::{Fit, Next, Outgoing, StoredEvent};
 pub use self::query::{Attempt, Detail, Page, Recorded, Status, Summary};
+pub(crate) use self::rows::body_sum;
 pub use self::schema::OpenError;
+pub use self::settle::{Action, Settlement};
 pub use self::split::{Made, Split};
 
 /// Who asks, and whether they may see and touch the sessions of others.
@@ -97,6 +101,8 @@ pub struct Append {
     pub key: Key,
     /// In the order of arrival; at least one.
     pub events: Vec<NewEvent>,
+    /// What the check of the events found odd.
+    pub warnings: Vec<Problem>,
     /// Complete it in the same commit.
     pub complete: Option<Why>,
     /// The caller's own `implementationDetails`, as JSON.
@@ -114,6 +120,7 @@ impl Append {
             owner,
             key,
             events,
+            warnings: Vec::new(),
             complete: None,
             implementation: None,
             batch: false,

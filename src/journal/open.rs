@@ -61,6 +61,8 @@ impl Open {
             self.times.closed_ms = Some(row.boot_ms);
         }
         self.run.add(row.checksum, row.synthetic, i64::try_from(row.body.len()).unwrap_or(i64::MAX));
-        self.course.note(row.kind, row.body)
+        let odd = self.course.note(row.kind, row.body);
+        let beyond = row.kind != EventType::SessionStart && self.course.is_beyond(row.playhead);
+        odd.or_else(|| beyond.then(|| "the playhead lies beyond the content's length".to_owned()))
     }
 }

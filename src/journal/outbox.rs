@@ -1,21 +1,17 @@
-//! The uploader's side: what is due, what goes out, how it ended.
+//! The uploader's side: what is due and what goes out.
 
 use rusqlite::{OptionalExtension, Row, params};
 
-use super::core::{Core, ROW_BYTES};
+use super::core::Core;
 use super::rows::{EventRow, Run, SessionRow, event_sum, session_sum};
 use super::{Journal, Refusal};
 use crate::anchor::EventTimes;
-use crate::clock::{Clock, Moment};
+use crate::clock::Moment;
 use crate::event::EventType;
-use crate::session::{Consent, Loss, Name, State};
+use crate::session::{Consent, Name, State};
 
 /// Attempts kept a session; the count of all of them is kept besides.
 const ATTEMPTS_KEPT: i64 = 50;
-/// How often, at most, the service looks for what has expired; it does so when it writes anyway.
-const EXPIRY_EVERY_MS: i64 = 3_600_000;
-/// Pages given back to the file system after a delivery, so that the file shrinks without a long pause.
-const VACUUM_PAGES: i64 = 256;
 
 /// One event as the journal holds it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +26,15 @@ pub struct StoredEvent {
     pub body: String,
     /// What is known of its time.
     pub times: EventTimes,
+}
+
+/// What a payload was made to fit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fit {
+    /// Bytes of body.
+    pub budget: i64,
+    /// How pings were thinned: -2 as needed, -1 never, else with gaps of so many milliseconds.
+    pub gap_ms: i64,
 }
 
 /// Everything a payload is made of.
@@ -67,6 +72,8 @@ pub struct Outgoing {
     pub unreached: u32,
     /// Bytes of the body that a 413 refused last.
     pub refused_bytes: Option<i64>,
+    /// What the first attempt was made to fit, so that the next one has the same bytes.
+    pub fit: Option<Fit>,
     /// The events, in order of arrival.
     pub events: Vec<StoredEvent>,
 }
@@ -80,57 +87,6 @@ pub enum Next {
     At(i64),
     /// Nothing.
     Nothing,
-}
-
-/// What is to become of a session after an attempt.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Action {
-    /// It is delivered: events go, the receipt stays.
-    Deliver {
-        /// The receipt, as JSON.
-        receipt: String,
-    },
-    /// It is tried again after `ms`.
-    Wait {
-        /// How long.
-        ms: i64,
-        /// Whether a new path ends the wait.
-        network: bool,
-        /// Whether the answer counts against a limit.
-        counts: bool,
-    },
-    /// A body of so many bytes was too large; it is tried again at once with a smaller one.
-    Resize {
-        /// Bytes of the body.
-        bytes: i64,
-    },
-    /// It is set apart.
-    Quarantine,
-}
-
-/// How an attempt ended, and what follows; written in one commit.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Settlement {
-    /// The session.
-    pub id: i64,
-    /// The attempt.
-    pub attempt: u32,
-    /// HTTP status, if an answer came.
-    pub status: Option<u16>,
-    /// Name of the verdict.
-    pub verdict: &'static str,
-    /// Short reason.
-    pub reason: String,
-    /// Reason for a person.
-    pub detail: String,
-    /// The body may have arrived although no answer came.
-    pub maybe_delivered: bool,
-    /// What follows for this session.
-    pub action: Action,
-    /// Quarantined sessions to take back.
-    pub requeue: Vec<i64>,
-    /// The uploader's own state, as JSON.
-    pub book: String,
 }
 
 impl Journal {
@@ -149,25 +105,21 @@ impl Journal {
         &self,
         id: i64,
         timestamp_ms: Option<i64>,
+        fit: Fit,
         body: &[u8],
     ) -> Result<Option<u32>, Refusal> {
         let (bytes, sum) = (i64::try_from(body.len()).unwrap_or(i64::MAX), super::rows::body_sum(body));
-        self.call(move |core| core.begin_attempt(id, timestamp_ms, bytes, sum)).await
-    }
-
-    /// Writes down how an attempt ended and what follows.
-    pub async fn settle(&self, settlement: Settlement) -> Result<(), Refusal> {
-        self.call(move |core| core.settle(&settlement)).await
-    }
-
-    /// Quarantines a session that cannot be sent at all.
-    pub async fn quarantine(&self, id: i64, reason: &'static str, detail: String) -> Result<(), Refusal> {
-        self.call(move |core| core.quarantine(id, reason, &detail)).await
+        self.call(move |core| core.begin_attempt(id, timestamp_ms, fit, bytes, sum)).await
     }
 
     /// A new path: sessions that waited for the network wait no longer.
     pub async fn end_network_waits(&self) -> Result<(), Refusal> {
         self.call(|core| core.end_waits("wait_network = 1")).await
+    }
+
+    /// Adds to what is odd about a session.
+    pub async fn note_warnings(&self, id: i64, warnings: Vec<String>) -> Result<(), Refusal> {
+        self.call(move |core| core.keep_warnings(id, &warnings)).await
     }
 
     /// All sessions are due now. Answers how many there are.
@@ -203,20 +155,7 @@ impl Journal {
     }
 }
 
-fn verdict_json(
-    clock: &Clock,
-    verdict: &str,
-    status: Option<u16>,
-    reason: &str,
-    detail: &str,
-) -> serde_json::Value {
-    serde_json::json!({
-        "verdict": verdict, "status": status, "reason": reason, "detail": detail,
-        "at": crate::clock::rfc3339(clock.now().wall_ms),
-    })
-}
-
-fn wait_set(row: &Row<'_>, at: usize) -> rusqlite::Result<Option<Moment>> {
+pub(super) fn wait_set(row: &Row<'_>, at: usize) -> rusqlite::Result<Option<Moment>> {
     Ok(match row.get::<_, Option<i64>>(at)? {
         None => None,
         Some(boot) => Some(Moment { boot, boot_ms: row.get(at + 1)?, wall_ms: row.get(at + 2)? }),
@@ -257,7 +196,7 @@ impl Core {
             "SELECT owner, key, state, identity_map, identity_origin, player_name, channel, implementation,
                     started_boot, started_boot_ms, started_wall_ms, first_event, checksum,
                     last_event, completed_sum, timestamp_ms, payload_sum, attempts, answers, unreached,
-                    first_answer_boot, first_answer_boot_ms, first_answer_wall_ms, generation, resumes, refused_bytes
+                    first_answer_boot, first_answer_boot_ms, first_answer_wall_ms, generation, resumes, refused_bytes, budget, gap_ms
              FROM sessions WHERE id = ?1",
         )?;
         let mut rows = query.query([id])?;
@@ -294,6 +233,10 @@ impl Core {
             implementation: frozen.implementation.to_owned(),
             resumes: row.get(24)?,
             refused_bytes: row.get(25)?,
+            fit: match (row.get(26)?, row.get(27)?) {
+                (Some(budget), Some(gap_ms)) => Some(Fit { budget, gap_ms }),
+                _ => None,
+            },
             timestamp_ms: row.get(15)?,
             payload_sum: row.get(16)?,
             attempts: row.get(17)?,
@@ -353,6 +296,7 @@ impl Core {
         &self,
         id: i64,
         timestamp_ms: Option<i64>,
+        fit: Fit,
         bytes: i64,
         sum: i64,
     ) -> Result<Option<u32>, Refusal> {
@@ -360,10 +304,10 @@ impl Core {
             .conn
             .prepare_cached(
                 "UPDATE sessions SET attempts = attempts + 1, timestamp_ms = iif(attempts = 0, ?2, timestamp_ms),
-                     payload_sum = coalesce(payload_sum, ?3)
+                     payload_sum = coalesce(payload_sum, ?3), budget = ?4, gap_ms = ?5
                  WHERE id = ?1 AND state = 'completed' RETURNING attempts",
             )?
-            .query_row(params![id, timestamp_ms, sum], |row| row.get(0))
+            .query_row(params![id, timestamp_ms, sum, fit.budget, fit.gap_ms], |row| row.get(0))
             .optional()?;
         let Some(attempt) = attempt else { return Ok(None) };
         self.conn
@@ -377,117 +321,6 @@ impl Core {
         Ok(Some(attempt))
     }
 
-    fn settle(&mut self, settlement: &Settlement) -> Result<(), Refusal> {
-        let now = self.now();
-        let Settlement { id, attempt, status, verdict, reason, detail, .. } = settlement;
-        let owner: Option<u32> = self
-            .conn
-            .prepare_cached("SELECT owner FROM sessions WHERE id = ?1")?
-            .query_row([id], |row| row.get(0))
-            .optional()?;
-        // Erased or dropped by a person while it was on its way.
-        let Some(owner) = owner else { return self.write_book(&settlement.book) };
-        self.conn
-            .prepare_cached(
-                "UPDATE attempts SET ended_wall_ms = ?3, status = ?4, verdict = ?5, reason = ?6, detail = ?7,
-                     maybe_delivered = ?8 WHERE session = ?1 AND n = ?2",
-            )?
-            .execute(params![
-                id,
-                attempt,
-                now.wall_ms,
-                status,
-                verdict,
-                reason,
-                detail,
-                settlement.maybe_delivered
-            ])?;
-        let last = verdict_json(&self.clock, verdict, *status, reason, detail).to_string();
-        self.conn
-            .prepare_cached("UPDATE sessions SET verdict = ?2 WHERE id = ?1")?
-            .execute(params![id, last])?;
-        if settlement.maybe_delivered {
-            self.count(owner, "possible_duplicates", 1)?;
-        }
-        match &settlement.action {
-            Action::Deliver { receipt } => self.deliver(*id, owner, receipt, &now)?,
-            Action::Wait { ms, network, counts } => self.wait(*id, *ms, *network, *counts, &now)?,
-            Action::Resize { bytes } => {
-                self.conn
-                    .prepare_cached(
-                        "UPDATE sessions SET refused_bytes = ?2, payload_sum = NULL, wait_ms = 0 WHERE id = ?1",
-                    )?
-                    .execute(params![id, bytes])?;
-            }
-            Action::Quarantine => self.set_quarantined(*id, &now)?,
-        }
-        for id in &settlement.requeue {
-            self.requeue(*id)?;
-        }
-        self.write_book(&settlement.book)?;
-        self.expire(&now)?;
-        Ok(())
-    }
-
-    fn deliver(&mut self, id: i64, owner: u32, receipt: &str, now: &Moment) -> Result<(), Refusal> {
-        let events = self.delete_events(id)?;
-        self.count(owner, "delivered", events)?;
-        self.conn
-            .prepare_cached(
-                "UPDATE sessions SET state = 'delivered', receipt = ?2, wait_ms = 0, unreached = 0,
-                     settled_boot = ?3, settled_boot_ms = ?4, settled_wall_ms = ?5 WHERE id = ?1",
-            )?
-            .execute(params![id, receipt, now.boot, now.boot_ms, now.wall_ms])?;
-        Ok(())
-    }
-
-    fn wait(&self, id: i64, ms: i64, network: bool, counts: bool, now: &Moment) -> Result<(), Refusal> {
-        self.conn
-            .prepare_cached(
-                "UPDATE sessions SET wait_ms = ?2, wait_network = ?3,
-                     wait_boot = ?4, wait_boot_ms = ?5, wait_wall_ms = ?6,
-                     unreached = iif(?3, unreached + 1, 0),
-                     answers = answers + ?7,
-                     first_answer_boot = iif(?7, coalesce(first_answer_boot, ?4), first_answer_boot),
-                     first_answer_boot_ms = iif(?7, coalesce(first_answer_boot_ms, ?5), first_answer_boot_ms),
-                     first_answer_wall_ms = iif(?7, coalesce(first_answer_wall_ms, ?6), first_answer_wall_ms)
-                 WHERE id = ?1",
-            )?
-            .execute(params![id, ms, network, now.boot, now.boot_ms, now.wall_ms, counts])?;
-        Ok(())
-    }
-
-    fn set_quarantined(&self, id: i64, now: &Moment) -> Result<(), Refusal> {
-        self.conn
-            .prepare_cached(
-                "UPDATE sessions SET state = 'quarantined', wait_ms = 0, unreached = 0,
-                     settled_boot = ?2, settled_boot_ms = ?3, settled_wall_ms = ?4 WHERE id = ?1",
-            )?
-            .execute(params![id, now.boot, now.boot_ms, now.wall_ms])?;
-        Ok(())
-    }
-
-    fn quarantine(&mut self, id: i64, reason: &str, detail: &str) -> Result<(), Refusal> {
-        let verdict = verdict_json(&self.clock, "quarantine", None, reason, detail).to_string();
-        self.conn
-            .prepare_cached("UPDATE sessions SET verdict = ?2 WHERE id = ?1 AND state = 'completed'")?
-            .execute(params![id, verdict])?;
-        self.set_quarantined(id, &self.now())
-    }
-
-    /// Takes a quarantined session back: due now, its count of refusals begun anew.
-    pub(super) fn requeue(&mut self, id: i64) -> Result<(), Refusal> {
-        self.conn
-            .prepare_cached(
-                "UPDATE sessions SET state = 'completed', wait_ms = 0, answers = 0, first_answer_boot = NULL,
-                     settled_boot = NULL, settled_boot_ms = NULL, settled_wall_ms = NULL
-                 WHERE id = ?1 AND state = 'quarantined'",
-            )?
-            .execute([id])?;
-        self.work += 1;
-        Ok(())
-    }
-
     fn end_waits(&self, which: &str) -> Result<(), Refusal> {
         self.conn.execute(
             &format!("UPDATE sessions SET wait_ms = 0 WHERE state = 'completed' AND wait_ms > 0 AND {which}"),
@@ -496,7 +329,7 @@ impl Core {
         Ok(())
     }
 
-    fn write_book(&self, book: &str) -> Result<(), Refusal> {
+    pub(super) fn write_book(&self, book: &str) -> Result<(), Refusal> {
         // It may quote an answer, and an answer may quote a session: after an opt-out it is erased like the sessions.
         if self.consent == Consent::Out {
             return Ok(());
@@ -506,20 +339,6 @@ impl Core {
         self.set_setting("uploader", &value)
     }
 
-    /// An attempt without an end was under way when the process ended: the session goes again, perhaps twice.
-    pub(super) fn close_interrupted_attempts(&self) -> rusqlite::Result<()> {
-        let mut query = self.conn.prepare(
-            "UPDATE attempts SET ended_wall_ms = started_wall_ms, verdict = 'backoff', reason = 'interrupted',
-                 detail = 'the service ended while this attempt was under way', maybe_delivered = 1
-             WHERE ended_wall_ms IS NULL RETURNING (SELECT owner FROM sessions WHERE id = attempts.session)",
-        )?;
-        let owners: Vec<Option<u32>> = query.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
-        for owner in owners {
-            self.count(owner.unwrap_or(0), "possible_duplicates", 1)?;
-        }
-        Ok(())
-    }
-
     /// A new boot is a new path: nothing waits any more for the network of another one.
     pub(super) fn end_network_waits_of_other_boots(&self) -> rusqlite::Result<()> {
         self.conn.execute(
@@ -527,63 +346,6 @@ impl Core {
              WHERE state = 'completed' AND wait_ms > 0 AND wait_network = 1 AND wait_boot <> ?1",
             [self.boot],
         )?;
-        Ok(())
-    }
-
-    /// Deletes the events of a session; answers how many of them came from a player.
-    pub(super) fn delete_events(&mut self, id: i64) -> Result<i64, Refusal> {
-        let (owner, recorded, bytes) = match self.open.get(&id) {
-            Some(open) => (open.owner, open.run.events, open.run.bytes),
-            None => self
-                .conn
-                .prepare_cached(
-                    "SELECT owner, coalesce(events, 0), coalesce(bytes, 0) FROM sessions WHERE id = ?1",
-                )?
-                .query_row([id], |row| Ok((row.get(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?)))?,
-        };
-        self.touched = true;
-        *self.taken.entry(owner).or_default() -= bytes + recorded * ROW_BYTES;
-        self.conn
-            .prepare_cached(
-                "DELETE FROM events WHERE session = ?1
-                     AND id >= (SELECT first_event FROM sessions WHERE id = ?1)
-                     AND id <= (SELECT coalesce(last_event, 9223372036854775807) FROM sessions WHERE id = ?1)",
-            )?
-            .execute([id])?;
-        let mut vacuum = self.conn.prepare_cached(&format!("PRAGMA incremental_vacuum({VACUUM_PAGES})"))?;
-        let mut rows = vacuum.query([])?;
-        while rows.next()?.is_some() {}
-        Ok(recorded)
-    }
-
-    /// Lets receipts and quarantined sessions go whose time is over; the latter are a loss.
-    pub(super) fn expire(&mut self, now: &Moment) -> rusqlite::Result<()> {
-        if self.expired_at.is_some_and(|at| now.boot_ms - at < EXPIRY_EVERY_MS) {
-            return Ok(());
-        }
-        self.expired_at = Some(now.boot_ms);
-        let (receipts, quarantined) = (self.policy.keep_receipts_ms, self.policy.keep_quarantined_ms);
-        let mut query = self.conn.prepare_cached(
-            "SELECT id, state, settled_boot, settled_boot_ms, settled_wall_ms FROM sessions
-             WHERE state IN ('delivered', 'quarantined') ORDER BY id",
-        )?;
-        let over: Vec<(i64, bool)> = query
-            .query_map([], |row| {
-                let delivered = row.get_ref(1)?.as_str()? == "delivered";
-                let keep = if delivered { receipts } else { quarantined };
-                let over = wait_set(row, 2)?.is_some_and(|settled| now.since(&settled) >= keep);
-                Ok((over, (row.get(0)?, delivered)))
-            })?
-            .filter_map(|row| row.map(|(over, session)| over.then_some(session)).transpose())
-            .collect::<Result<_, _>>()?;
-        drop(query);
-        for (id, delivered) in over {
-            if delivered {
-                self.conn.execute("DELETE FROM sessions WHERE id = ?1", [id])?;
-            } else if let Err(refusal) = self.lose(id, Loss::Expired, "quarantined for too long") {
-                tracing::warn!("an expired session stays for now: {refusal}");
-            }
-        }
         Ok(())
     }
 }

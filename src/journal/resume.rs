@@ -37,7 +37,9 @@ impl Core {
             .conn
             .prepare_cached(
                 "SELECT id, generation, state, why, coalesce(max_seq, -1) FROM sessions
-                 WHERE owner = ?1 AND key = ?2 ORDER BY generation DESC LIMIT 1",
+                 WHERE owner = ?1 AND key = ?2
+                     AND NOT EXISTS (SELECT 1 FROM sessions later WHERE later.continues = sessions.id)
+                 ORDER BY generation DESC LIMIT 1",
             )?
             .query_row(params![owner, key], |row| {
                 Ok(Closed {
@@ -82,7 +84,11 @@ impl Core {
     fn go_on(&mut self, closed: &Closed, append: &Append, plan: &Plan) -> Result<Appended, Refusal> {
         let Some((at, _)) = plan.fresh.first().copied() else { return Err(closed.refusal()) };
         let first = &append.events[at];
-        let generation = closed.generation + 1;
+        let generation = self.conn.query_row(
+            "SELECT max(generation) + 1 FROM sessions WHERE owner = ?1 AND key = ?2",
+            params![append.owner, append.key.as_str()],
+            |row| row.get(0),
+        )?;
         if first.kind == EventType::SessionStart {
             let own = Append { events: append.events[at..].to_vec(), ..append.clone() };
             self.check_start(&own)?;

@@ -286,6 +286,25 @@ fn set_aside(path: &Path, tag: &str) -> Result<PathBuf, OpenError> {
     Ok(aside)
 }
 
+/// Overwrites and removes damaged journals that were set aside: an opt-out means what is in them too.
+pub(super) fn remove_set_aside(path: &Path) -> io::Result<()> {
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let prefix = format!("{name}.damaged-");
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        if !entry.file_name().to_string_lossy().starts_with(&prefix) {
+            continue;
+        }
+        let mut file = File::options().write(true).open(entry.path())?;
+        let length = file.metadata()?.len();
+        io::copy(&mut io::repeat(0).take(length), &mut file)?;
+        file.sync_all()?;
+        fs::remove_file(entry.path())?;
+    }
+    Ok(())
+}
+
 /// Makes the directory entry of a new journal durable before anything in it is acknowledged.
 fn sync_dir(path: &Path) -> Result<(), OpenError> {
     let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));

@@ -75,7 +75,7 @@ impl Core {
         let (first_event, last_event, run) = self.write_part(split.id, &first)?;
         self.conn.execute(
             "UPDATE sessions SET first_event = ?2, last_event = ?3, events = ?4, bytes = ?5, completed_sum = ?6,
-                 payload_sum = NULL, refused_bytes = NULL, warnings = json_insert(coalesce(warnings, '[]'),
+                 payload_sum = NULL, refused_bytes = NULL, budget = NULL, gap_ms = NULL, warnings = json_insert(coalesce(warnings, '[]'),
                  '$[#]', ?7) WHERE id = ?1",
             params![split.id, first_event, last_event, run.events, run.bytes, run.sum, split.warning],
         )?;
@@ -98,6 +98,11 @@ impl Core {
              FROM sessions s WHERE id = ?1 RETURNING id",
             params![id, warning],
             |row| row.get(0),
+        )?;
+        // What went on after the whole goes on after its second part.
+        self.conn.execute(
+            "UPDATE sessions SET continues = ?2 WHERE continues = ?1 AND id <> ?2",
+            params![id, second],
         )?;
         let (first_event, last_event, run) = self.write_part(second, rows)?;
         self.conn.execute(

@@ -24,6 +24,13 @@ const LIMIT_SPREAD_MS: i64 = 24 * 3600 * 1000;
 /// Suspects that are remembered; beyond, the oldest is forgotten.
 const SUSPECTS: usize = 32;
 
+/// A body this small is never made smaller, whatever the endpoint says of its size.
+const SMALLEST_CUT: u64 = 4096;
+/// The same when the endpoint names no maximum: Adobe takes twice as much (contract section 12.1).
+const SMALLEST_UNNAMED: u64 = 32 * 1024;
+/// Adobe's code for a body that is too large, without its status.
+const TOO_LARGE_CODE: &str = "0112";
+
 /// Why nothing is sent for now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -173,7 +180,7 @@ impl Book {
     /// A session got through: either what was wrong has been put right, or it never was wrong for all.
     fn hear_of_delivery(&mut self, id: i64) {
         let put_right = self.doubted().contains(&id);
-        self.suspects.retain(|known| known.id != id && !(put_right && !known.convicted));
+        self.suspects.retain(|known| known.id != id && (known.convicted || !put_right));
         for suspect in &mut self.suspects {
             suspect.convicted = true;
         }
@@ -191,11 +198,12 @@ impl Book {
         self.gates.len() < before
     }
 
-    /// Enters a judgement and says what follows from it.
+    /// Enters a judgement on a body of `sent_bytes` and says what follows from it.
     pub fn enter(
         &mut self,
         session: &Outgoing,
         judgement: &Judgement,
+        sent_bytes: u64,
         delays: &impl Delays,
         now: Moment,
     ) -> Consequence {
@@ -233,14 +241,36 @@ impl Book {
                     Action::Wait { ms: wait, network: false, counts: limit.is_some() }
                 }
             }
-            Verdict::Resize { max } => {
-                self.largest = max.or(self.largest);
-                Action::Resize { bytes: 0 }
-            }
+            Verdict::Resize { max } => self.resize(session, sent_bytes, max, judgement, delays),
             Verdict::Consent => Action::Quarantine,
             Verdict::Quarantine => self.refuse(session.id, probes, judgement, delays, now, &mut requeue),
         };
         Consequence { action, requeue, outage_over }
+    }
+
+    /// A body was too large. Making it smaller helps only if size really is what was refused.
+    fn resize(
+        &mut self,
+        session: &Outgoing,
+        sent_bytes: u64,
+        max: Option<u64>,
+        judgement: &Judgement,
+        delays: &impl Delays,
+    ) -> Action {
+        let smaller = match max {
+            Some(max) => sent_bytes > max && sent_bytes > SMALLEST_CUT,
+            None => sent_bytes > SMALLEST_UNNAMED,
+        };
+        if !smaller {
+            return Action::Quarantine;
+        }
+        // Only Adobe's own word is remembered for all.
+        if judgement.reason.starts_with(TOO_LARGE_CODE) {
+            self.largest = max.or(self.largest);
+        }
+        let again = session.refused_bytes.is_some();
+        let wait_ms = if again { ms(delays.backoff(session.attempts + 1)) } else { 0 };
+        Action::Resize { bytes: i64::try_from(sent_bytes).unwrap_or(i64::MAX), wait_ms }
     }
 
     /// What concerns all sessions alike is no fault of this one.

@@ -11,13 +11,14 @@ use tokio::task::{Id, JoinSet};
 
 use self::landing::{Made, Trip};
 use super::book::{Book, Delays, GateKind};
+use super::cut::cut;
 use super::ledger::{Ledger, Patience};
 use super::retry::Backoff;
 use super::send::{Deadlines, Outcome, Sender, Sent};
-use super::{Built, Command, Doing, Shape, Uploader, View, body_of};
+use super::{Built, Command, Doing, Shape, Uploader, View, body_of, fit_of, shape_for};
 use crate::clock::{Clock, Moment};
 use crate::config::Config;
-use crate::journal::{Journal, Next, Outgoing, Refusal, Signals};
+use crate::journal::{Journal, Next, Outgoing, Refusal, Signals, body_sum};
 use crate::link::{Link, LinkState, Monitor};
 use crate::session::Consent;
 use crate::stop::Stop;
@@ -48,6 +49,8 @@ pub struct Courier {
     shape: watch::Sender<Shape>,
     link: watch::Receiver<LinkState>,
     signals: watch::Receiver<Signals>,
+    /// The configuration that `sender` was made from.
+    config: Arc<Config>,
     sender: Arc<Sender>,
     book: Book,
     ledger: Ledger,
@@ -85,16 +88,18 @@ impl Courier {
         let mut book: Book = book.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
         let boot = parts.journal.now().await?.boot;
         book.wake(boot);
-        book.turn_to(parts.config.borrow().endpoint.as_str());
-        let (shape, shaped) = watch::channel(shape_of(&parts.config.borrow(), &book));
+        let config = parts.config.borrow().clone();
+        book.turn_to(config.endpoint.as_str());
+        let (shape, shaped) = watch::channel(shape_of(&config, &book));
         let link = parts.link.watch();
         let state = *link.borrow();
-        let sender = Arc::new(sender_for(&parts.config.borrow()));
+        let sender = Arc::new(sender_for(&config));
         let courier = Courier {
             commands: queue,
             view,
             shape,
             signals: parts.journal.signals(),
+            config,
             sender,
             book,
             ledger: Ledger::default(),
@@ -121,10 +126,6 @@ impl Courier {
         Moment { boot: self.boot, boot_ms: now.boot_ms, wall_ms: now.wall_ms }
     }
 
-    fn config(&self) -> Arc<Config> {
-        self.parts.config.borrow().clone()
-    }
-
     /// Runs until `stop` turns true; then what is on its way gets a moment to end. A journal that refuses is asked
     /// again later; only one that is gone ends this.
     pub async fn run(mut self, mut stop: Stop) {
@@ -138,11 +139,12 @@ impl Courier {
                     Some(at) => clock.sleep_until(at).await,
                     None => std::future::pending().await,
                 } } => {}
-                changed = self.link.changed() => if changed.is_ok() { self.path_changed() },
+                // What these two tell is looked at in the next step, whatever woke it.
+                _ = self.link.changed() => {}
                 changed = self.signals.changed() => if changed.is_err() { break },
                 // A set clock or a resume: look at the clocks again.
                 _ = steps.changed() => {}
-                changed = self.parts.config.changed() => if changed.is_ok() { self.reload() },
+                changed = self.parts.config.changed() => if changed.is_err() { break },
                 Some(command) = self.commands.recv() => self.obey(command).await,
                 () = stop.requested() => break,
             }
@@ -153,6 +155,8 @@ impl Courier {
     /// Writes down what is to be written, and sends what can be sent now. Answers the boot time to look again at, if
     /// any.
     async fn step(&mut self) -> Option<i64> {
+        self.path_changed();
+        self.reload();
         let now = self.now().boot_ms;
         let unwritten = self.ledger.write(&self.parts.journal, &self.book, now).await;
         let (view, wake) = match self.patience.until(now) {
@@ -174,6 +178,8 @@ impl Courier {
         let view = match self.sends.len() {
             0 => {
                 self.forced = false;
+                // Kept, a connection would wake the device once more to be closed.
+                self.sender.drop_pool();
                 view
             }
             _ => View::of(Doing::Sending),
@@ -203,7 +209,7 @@ impl Courier {
                 return Ok((View::because(Doing::Paused, "consent_pending", detail), None));
             }
         }
-        let config = self.config();
+        let config = self.config.clone();
         loop {
             let next = self.next().await?;
             if next == Next::Nothing {
@@ -223,7 +229,7 @@ impl Courier {
             }
             match next {
                 Next::Ready(id) if self.has_room(link, config.upload.concurrency) => {
-                    self.start(id, &config).await?;
+                    self.start(id).await?;
                 }
                 Next::Ready(_) => return Ok((View::of(Doing::Sending), None)),
                 Next::At(at) => {
@@ -286,8 +292,8 @@ impl Courier {
     }
 
     /// Builds the payload of a session, counts the attempt, and sends it.
-    async fn start(&mut self, id: i64, config: &Config) -> Result<(), Refusal> {
-        let timestamp = config.upload.timestamp.then_some(self.parts.clock.now().wall_ms);
+    async fn start(&mut self, id: i64) -> Result<(), Refusal> {
+        let timestamp = self.config.upload.timestamp.then_some(self.parts.clock.now().wall_ms);
         let (session, built) = match self.pack(id, timestamp).await {
             Ok(Some(packed)) => packed,
             Ok(None) => return Ok(()),
@@ -298,13 +304,22 @@ impl Courier {
                 return Ok(());
             }
         };
+        let fit = fit_of(&shape_for(&session, &self.shape.borrow()));
+        if session.attempts == 0 && !built.warnings.is_empty() {
+            let warnings = built.warnings.iter().map(|warning| warning.text.clone()).collect();
+            self.parts.journal.note_warnings(id, warnings).await?;
+        }
         let (body, made) = Made::of(built);
-        let begun = self.parts.journal.begin_attempt(id, timestamp, &body).await?;
+        if session.payload_sum.is_some_and(|sum| sum != body_sum(&body)) {
+            tracing::error!(session = session.key, "the payload differs from that of the first attempt");
+        }
+        let begun = self.parts.journal.begin_attempt(id, timestamp, fit, &body).await?;
         let Some(attempt) = begun else { return Ok(()) };
         tracing::info!(session = session.key, attempt, bytes = body.len(), "sending");
         self.last_start = Some(self.now().boot_ms);
         let (sender, sent) = (self.sender.clone(), Sent::default());
-        let trip = Trip { session, attempt, made, path: self.path, sent: sent.clone() };
+        let (path, config) = (self.link.borrow().path, self.config.clone());
+        let trip = Trip { session, attempt, made, path, config, sent: sent.clone() };
         let task = self.sends.spawn(async move { sender.post_noting(body, &sent).await });
         self.trips.insert(task.id(), trip);
         Ok(())
@@ -324,8 +339,32 @@ impl Courier {
         };
         let shape = *self.shape.borrow();
         match body_of(&session, timestamp, &shape) {
+            // Only a real refusal tells that the endpoint enforces a limit.
+            Ok(built)
+                if session.refused_bytes.is_some()
+                    && built.body.len() > shape_for(&session, &shape).budget =>
+            {
+                self.shorten(&session, built.body.len()).await.map(|()| None)
+            }
             Ok(built) => Ok(Some((session, built))),
             Err(error) => journal.quarantine(id, "no_payload", error.to_string()).await.map(|()| None),
+        }
+    }
+
+    /// Pings alone do not make it small enough: it is cut in two, or set apart when there is no place for a cut.
+    async fn shorten(&self, session: &Outgoing, bytes: usize) -> Result<(), Refusal> {
+        let journal = &self.parts.journal;
+        match cut(session, bytes) {
+            Some(split) => {
+                if let Some(second) = journal.split(split).await? {
+                    tracing::warn!(session = session.key, second, "too large for the endpoint; cut in two");
+                }
+                Ok(())
+            }
+            None => {
+                let detail = format!("its body has {bytes} bytes and there is no place to cut it");
+                journal.quarantine(session.id, "too_large", detail).await
+            }
         }
     }
 
@@ -343,7 +382,7 @@ impl Courier {
         }
         let now = self.now().boot_ms;
         if std::mem::take(&mut self.was_offline) {
-            let most = self.config().upload.reconnect_jitter.as_secs_f64() * 1000.0;
+            let most = self.config.upload.reconnect_jitter.as_secs_f64() * 1000.0;
             #[expect(clippy::cast_possible_truncation, reason = "a jitter of days fits")]
             let jitter = (fastrand::f64() * most) as i64;
             self.hold_until = now + jitter;
@@ -359,9 +398,13 @@ impl Courier {
 
     fn reload(&mut self) {
         let config = self.parts.config.borrow_and_update().clone();
-        self.sender = Arc::new(sender_for(&config));
+        if Arc::ptr_eq(&config, &self.config) {
+            return;
+        }
+        self.config = config;
+        self.sender = Arc::new(sender_for(&self.config));
         let opened = self.book.open(&[GateKind::Pause, GateKind::Network]);
-        if self.book.turn_to(config.endpoint.as_str()) || opened {
+        if self.book.turn_to(self.config.endpoint.as_str()) || opened {
             self.ledger.keep_book();
         }
         self.reshape();
@@ -369,7 +412,7 @@ impl Courier {
 
     /// What payloads are made to fit may have changed.
     fn reshape(&self) {
-        self.shape.send_replace(shape_of(&self.config(), &self.book));
+        self.shape.send_replace(shape_of(&self.config, &self.book));
     }
 
     async fn obey(&mut self, command: Command) {
@@ -399,7 +442,7 @@ impl Courier {
         self.ledger.clear();
         self.unreadable.clear();
         self.book = Book::default();
-        self.book.turn_to(self.config().endpoint.as_str());
+        self.book.turn_to(self.config.endpoint.as_str());
         self.reshape();
     }
 }

@@ -95,9 +95,10 @@ impl Ledger {
 
     /// Each is tried, so that one that cannot be written does not hold up the others.
     async fn try_write(&mut self, journal: &Journal, book: &Book) -> Result<(), Refusal> {
+        let book = text_of(book)?;
         let mut refused = Ok(());
         for settlement in std::mem::take(&mut self.settlements) {
-            let now = Settlement { book: text_of(book)?, ..settlement.clone() };
+            let now = Settlement { book: book.clone(), ..settlement.clone() };
             match journal.settle(now).await {
                 Ok(()) => self.book = false,
                 Err(refusal) => {
@@ -106,16 +107,16 @@ impl Ledger {
                 }
             }
         }
-        if std::mem::take(&mut self.network_waits) {
-            if let Err(refusal) = journal.end_network_waits().await {
-                self.network_waits = true;
-                refused = Err(refusal);
+        if self.network_waits {
+            match journal.end_network_waits().await {
+                Ok(()) => self.network_waits = false,
+                Err(refusal) => refused = Err(refusal),
             }
         }
-        if std::mem::take(&mut self.book) {
-            if let Err(refusal) = journal.set_book(text_of(book)?).await {
-                self.book = true;
-                refused = Err(refusal);
+        if self.book {
+            match journal.set_book(book).await {
+                Ok(()) => self.book = false,
+                Err(refusal) => refused = Err(refusal),
             }
         }
         refused

@@ -5,6 +5,7 @@
 
 pub mod book;
 mod courier;
+pub mod cut;
 mod ledger;
 pub mod payload;
 pub mod repair;
@@ -20,7 +21,9 @@ use serde::Serialize;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::anchor;
-use crate::journal::{Outgoing, Refusal};
+use crate::config::Thin;
+use crate::event::EventType;
+use crate::journal::{Fit, Outgoing, Refusal, StoredEvent};
 use crate::upload::payload::{Facts, Implementation, PayloadError, Recorded};
 
 pub use self::courier::{Courier, Parts};
@@ -112,11 +115,17 @@ impl Uploader {
 /// The request body of a session. `timestamp_ms` is `xdm.timestamp` as long as no attempt has frozen one.
 pub fn body_of(session: &Outgoing, timestamp_ms: Option<i64>, shape: &Shape) -> Result<Built, PayloadError> {
     let times: Vec<_> = session.events.iter().map(|event| event.times).collect();
+    let times = anchor::resolve(&times);
+    // A start whose clock was ahead of the others' would press all of them together behind it.
+    let earliest = times.iter().copied().min().unwrap_or_default();
+    let at = |event: &StoredEvent, at_ms: i64| {
+        if event.kind == EventType::SessionStart { earliest } else { at_ms }
+    };
     let events: Vec<Recorded<'_>> = session
         .events
         .iter()
-        .zip(anchor::resolve(&times))
-        .map(|(event, at_ms)| Recorded { kind: event.kind, body: &event.body, at_ms })
+        .zip(times)
+        .map(|(event, at_ms)| Recorded { kind: event.kind, body: &event.body, at_ms: at(event, at_ms) })
         .collect();
     let implementation: serde_json::Value = serde_json::from_str(&session.implementation).unwrap_or_default();
     let text =
@@ -130,16 +139,41 @@ pub fn body_of(session: &Outgoing, timestamp_ms: Option<i64>, shape: &Shape) -> 
             version: text("version"),
             environment: text("environment"),
         },
+        resumes: session.resumes,
         timestamp_ms: match session.attempts {
             0 => timestamp_ms,
             _ => session.timestamp_ms,
         },
     };
-    // A body that was refused must become smaller, whatever else is allowed.
-    let refused = session.refused_bytes.and_then(|bytes| usize::try_from(bytes - 1).ok());
-    let shape = Shape { budget: refused.map_or(shape.budget, |bytes| shape.budget.min(bytes)), ..*shape };
-    payload::build(&facts, &events, &shape)
+    payload::build(&facts, &events, &shape_for(session, shape))
 }
+
+/// What the payload of a session is made to fit: what its first attempt fitted, so that the bytes are the same, else
+/// what holds now. One that was refused must become smaller, whatever else is allowed.
+fn shape_for(session: &Outgoing, now: &Shape) -> Shape {
+    if let Some(fit) = session.fit {
+        let thin = match fit.gap_ms {
+            AS_NEEDED => Thin::AsNeeded,
+            gap_ms => u64::try_from(gap_ms).map_or(Thin::Never, |ms| Thin::Gap(Duration::from_millis(ms))),
+        };
+        return Shape { budget: usize::try_from(fit.budget).unwrap_or(now.budget), thin };
+    }
+    let refused = session.refused_bytes.and_then(|bytes| usize::try_from(bytes - 1).ok());
+    Shape { budget: refused.map_or(now.budget, |bytes| now.budget.min(bytes)), ..*now }
+}
+
+/// The same as the journal keeps it.
+fn fit_of(shape: &Shape) -> Fit {
+    let gap_ms = match shape.thin {
+        Thin::AsNeeded => AS_NEEDED,
+        Thin::Never => -1,
+        Thin::Gap(gap) => i64::try_from(gap.as_millis()).unwrap_or(i64::MAX),
+    };
+    Fit { budget: i64::try_from(shape.budget).unwrap_or(i64::MAX), gap_ms }
+}
+
+/// How the journal writes down that pings go as far as needed.
+const AS_NEEDED: i64 = -2;
 
 /// How long an upload that is on its way may take to end when the service stops.
 const DRAIN: Duration = Duration::from_secs(4);

@@ -24,6 +24,8 @@ pub struct Facts<'a> {
     pub channel: Option<&'a str>,
     /// Who speaks.
     pub implementation: Implementation<'a>,
+    /// Whether the start goes on where another session ended (contract section 8).
+    pub resumes: bool,
     /// `xdm.timestamp`, the time of the first attempt; left out if there is none.
     pub timestamp_ms: Option<i64>,
 }

@@ -2,8 +2,8 @@
 //!
 //! A rule is stricter than the contract in four places, each because a metric could be read so that it would change:
 //! the last ping before each close stays; a ping of a run of three equal playheads in main playback stays; outside main
-//! playback the playhead must stand still; and over the gap that a ping leaves the playhead must have moved with the
-//! clock, too.
+//! playback the playhead must stand still or move with the clock; and over the gap that a ping leaves it must have done
+//! so, too. A lowest or highest playhead that another event holds as well is spared by one of them.
 
 use std::fmt;
 
@@ -33,8 +33,6 @@ const AD_GAP_MS: i64 = 10_000;
 const TOO_LONG_MS: i64 = 600_000;
 /// The playhead moves with the clock if it is not further off than this.
 const WITH_THE_CLOCK_MS: i64 = 1500;
-/// Seconds that a playhead which stands still may seem to move, since it is rounded down.
-const STANDING_S: u64 = 1;
 /// State updates that are not further apart may go in one event.
 const MERGE_MS: i64 = 10;
 /// Percent of the length at which progress is marked.
@@ -162,11 +160,7 @@ pub fn staying(events: &[Event], level: Level) -> Vec<bool> {
 fn fixed(events: &[Event]) -> Vec<bool> {
     let mut fixed: Vec<bool> = events.iter().map(|event| event.kind != T::Ping || !event.bare).collect();
     let last = events.len().saturating_sub(1);
-    let closes = events
-        .iter()
-        .enumerate()
-        .filter(|(n, event)| *n == last || matches!(event.kind, T::SessionComplete | T::SessionEnd))
-        .map(|(n, _)| n);
+    let closes = events.iter().enumerate().filter(|(n, event)| *n == last || closes(event)).map(|(n, _)| n);
     let last_pings = closes.filter_map(|close| events[..=close].iter().rposition(|e| e.kind == T::Ping));
     let length = content_length(events);
     let marked = MARKERS.into_iter().filter(|_| length > 0).filter_map(|percent| {
@@ -179,6 +173,10 @@ fn fixed(events: &[Event]) -> Vec<bool> {
         }
     }
     fixed
+}
+
+fn closes(event: &Event) -> bool {
+    matches!(event.kind, T::SessionComplete | T::SessionEnd)
 }
 
 /// What goes on around an event.
@@ -223,11 +221,8 @@ fn unmoved_by(events: &[Event], around: &[Around], before: usize, n: usize) -> b
     if !(a.playhead <= b.playhead && b.playhead <= c.playhead) {
         return false;
     }
-    if around[n].main() {
-        [(a, b), (b, c), (a, c)].into_iter().all(|(a, b)| with_the_clock(a, b))
-    } else {
-        c.playhead - a.playhead <= STANDING_S
-    }
+    let stands = !around[n].main() && a.playhead == c.playhead;
+    stands || [(a, b), (b, c), (a, c)].into_iter().all(|(a, b)| with_the_clock(a, b))
 }
 
 fn with_the_clock(a: &Event, b: &Event) -> bool {
@@ -284,16 +279,22 @@ impl Extreme {
     }
 }
 
-/// Puts state updates of one moment into one event, as far as no name comes twice and no stall changes.
+/// Puts state updates of one moment into one event, as far as no name comes twice, no stall changes, the last event
+/// and the one before each close keep their times and no gap becomes too long.
 fn merge_states(events: Vec<Event>) -> (Vec<Event>, usize) {
     let around = surroundings(&events);
     let places: Vec<usize> = (0..events.len()).collect();
     let mut merged = 0;
     let mut out: Vec<Event> = Vec::with_capacity(events.len());
     for n in 0..events.len() {
-        let run = in_a_run(&events, &around, &places[..n], n);
+        let next_ms = events.get(n + 1).map_or(0, |next| next.at_ms);
+        let last_ms = out.last().map_or(next_ms, |last| last.at_ms);
+        let bound = n + 2 >= events.len()
+            || closes(&events[n + 1])
+            || next_ms - last_ms >= TOO_LONG_MS
+            || in_a_run(&events, &around, &places[..n], n);
         match out.last_mut() {
-            Some(last) if !run && can_merge(last, &events[n]) => {
+            Some(last) if !bound && can_merge(last, &events[n]) => {
                 *last = merge(last, &events[n]);
                 merged += 1;
             }

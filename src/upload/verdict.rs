@@ -132,7 +132,13 @@ pub fn judge(outcome: &Outcome, context: &Context) -> Judgement {
         _ => refusal(answer, context),
     };
     let request_id = judgement.request_id.as_ref().or(answer.request_id.as_ref());
+    // What the endpoint asks of everybody must be honoured, whatever code comes with it.
+    let verdict = match answer.status {
+        429 | 503 => decide(Rule::RetryAfter, answer, context, None),
+        _ => judgement.verdict,
+    };
     Judgement {
+        verdict,
         status: Some(answer.status),
         concerns_all: judgement.concerns_all || matches!(answer.status, 429 | 503),
         request_id: request_id.map(|id| visible(id, ID)),

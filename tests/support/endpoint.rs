@@ -128,6 +128,7 @@ impl Request {
 #[derive(Debug, Default)]
 struct State {
     script: VecDeque<Act>,
+    rules: Vec<(String, Act)>,
     requests: Vec<Request>,
     connections: usize,
 }
@@ -145,8 +146,25 @@ impl Shared {
         result
     }
 
-    fn next_act(&self) -> Act {
-        self.update(|state| state.script.pop_front()).unwrap_or_else(|| Act::Answer(Reply::accepted()))
+    fn next_act(&self, body: &[u8]) -> Act {
+        let body = String::from_utf8_lossy(body);
+        let ruled = |state: &State| {
+            state.rules.iter().find(|(text, _)| body.contains(text)).map(|(_, act)| act.clone())
+        };
+        self.update(|state| ruled(state).or_else(|| state.script.pop_front()))
+            .unwrap_or_else(|| Act::Answer(Reply::accepted()))
+    }
+
+    /// How much of the next body is read before the connection is reset.
+    fn next_reset(&self) -> Option<usize> {
+        self.update(|state| match state.script.front() {
+            Some(Act::ResetInBody(bytes)) => {
+                let bytes = *bytes;
+                state.script.pop_front();
+                Some(bytes)
+            }
+            _ => None,
+        })
     }
 
     /// An act that concerns the connection itself is taken before anything is read.
@@ -221,6 +239,19 @@ impl Endpoint {
         self.shared.update(|state| state.script.push_back(act));
     }
 
+    /// Whatever the script says, a request whose body contains this text gets this act.
+    pub(crate) fn whenever(&self, text: &str, act: Act) {
+        self.shared.update(|state| state.rules.push((text.to_owned(), act)));
+    }
+
+    /// Forgets what is left of the script, and all rules.
+    pub(crate) fn behave(&self) {
+        self.shared.update(|state| {
+            state.script.clear();
+            state.rules.clear();
+        });
+    }
+
     /// The requests read in full so far.
     pub(crate) fn requests(&self) -> Vec<Request> {
         self.shared.update(|state| state.requests.clone())
@@ -252,6 +283,17 @@ impl Drop for Endpoint {
             drop(thread.join());
         }
     }
+}
+
+/// An address of loopback on which nobody listens, and which no other test is given: an endpoint can come up there.
+pub(crate) fn reserved() -> SocketAddr {
+    use std::sync::atomic::{AtomicU8, Ordering};
+    static NEXT: AtomicU8 = AtomicU8::new(1);
+    let [low, high, ..] = std::process::id().to_le_bytes();
+    let own = Ipv4Addr::new(127, 100 | (high & 0x7f), low, NEXT.fetch_add(1, Ordering::Relaxed));
+    // Elsewhere than on Linux the machine has but one such address.
+    let own = if cfg!(target_os = "linux") { own } else { Ipv4Addr::LOCALHOST };
+    std::net::TcpListener::bind((own, 0)).unwrap().local_addr().unwrap()
 }
 
 /// An address of loopback on which nobody listens.
@@ -320,14 +362,14 @@ async fn converse(
     loop {
         let Some((mut request, length)) = read_head(&mut stream, &mut unread).await? else { return Ok(()) };
         request.connection = connection;
-        let act = shared.next_act();
-        if let Act::ResetInBody(bytes) = act {
+        if let Some(bytes) = shared.next_reset() {
             read_until(&mut stream, &mut unread, bytes.min(length)).await?;
             stream.reset();
             return Ok(());
         }
         read_until(&mut stream, &mut unread, length).await?;
         request.body = unread.drain(..length).collect();
+        let act = shared.next_act(&request.body);
         shared.update(|state| state.requests.push(request));
 
         match act {

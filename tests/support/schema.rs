@@ -236,11 +236,18 @@ fn is_type(name: &Value, value: &Value) -> bool {
     }
 }
 
-/// The patterns that the document has: characters of a set, so many of them.
+/// The patterns that the document has: so many characters of a set, perhaps with a number after `~`.
 fn matches_pattern(pattern: &str, text: &str) -> bool {
-    let (more, most) = match pattern {
-        "^[A-Za-z0-9._:-]{1,128}$" => ("._:-", 128),
-        "^[a-zA-Z0-9_.]{1,64}$" => ("_.", 64),
+    let (text, more, most) = match pattern {
+        "^[A-Za-z0-9._:-]{1,128}$" => (text, "._:-", 128),
+        "^[A-Za-z0-9._:-]{1,128}(~[1-9][0-9]*)?$" => {
+            let (key, number) = text.split_once('~').unwrap_or((text, "2"));
+            if number.starts_with('0') || !number.chars().all(|c| c.is_ascii_digit()) {
+                return false;
+            }
+            (key, "._:-", 128)
+        }
+        "^[a-zA-Z0-9_.]{1,64}$" => (text, "_.", 64),
         other => panic!("the pattern {other} is not known here"),
     };
     (1..=most).contains(&text.len()) && text.chars().all(|c| c.is_ascii_alphanumeric() || more.contains(c))

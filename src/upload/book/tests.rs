@@ -23,6 +23,9 @@ fn at(boot_ms: i64) -> Moment {
     Moment { boot: 1, boot_ms, wall_ms: 1_800_000_000_000 + boot_ms }
 }
 
+/// Of the body that was sent.
+const BYTES: u64 = 10_000;
+
 fn session(id: i64) -> Outgoing {
     Outgoing {
         id,
@@ -41,6 +44,7 @@ fn session(id: i64) -> Outgoing {
         unreached: 0,
         resumes: false,
         refused_bytes: None,
+        fit: None,
         events: Vec::new(),
     }
 }
@@ -88,7 +92,7 @@ fn receipt() -> Action {
 
 /// Enters the judgement of session `id`, never tried before.
 fn enter(book: &mut Book, id: i64, judgement: &Judgement, now: i64) -> Consequence {
-    book.enter(&session(id), judgement, &Plain, at(now))
+    book.enter(&session(id), judgement, BYTES, &Plain, at(now))
 }
 
 #[track_caller]
@@ -124,7 +128,24 @@ fn each_verdict_has_its_consequence() {
         ),
         ("a wrong set-up", judged(Verdict::Pause, "401"), waits(0, false, false), Some((Pause, 15 * MINUTE))),
         ("refused", refused("400"), Action::Quarantine, None),
-        ("too large", judged(Verdict::Resize { max: None }, "413"), Action::Quarantine, None),
+        (
+            "small, and still too large",
+            judged(Verdict::Resize { max: None }, "413"),
+            Action::Quarantine,
+            None,
+        ),
+        (
+            "too large",
+            judged(Verdict::Resize { max: Some(9_000) }, "0112-413"),
+            Action::Resize { bytes: 10_000, wait_ms: 0 },
+            None,
+        ),
+        (
+            "a maximum that would have let it pass",
+            judged(Verdict::Resize { max: Some(20_000) }, "0112-413"),
+            Action::Quarantine,
+            None,
+        ),
         ("no consent", judged(Verdict::Consent, "0301-200"), Action::Quarantine, None),
         (
             "a refusal that concerns all is none of this session",
@@ -156,7 +177,7 @@ fn a_limit_needs_the_answers_and_the_time() {
         (1_000_000, 1000 * day, &unlimited, false),
     ] {
         let tried = Outgoing { answers, answering_ms, ..session(1) };
-        let action = Book::default().enter(&tried, judgement, &Plain, at(0)).action;
+        let action = Book::default().enter(&tried, judgement, BYTES, &Plain, at(0)).action;
         assert_eq!(action == Action::Quarantine, quarantined, "{answers} answers in {answering_ms} ms");
     }
 }
@@ -171,7 +192,7 @@ fn an_outage_backs_off_and_lets_every_session_have_its_turn() {
     {
         let failed = Outgoing { unreached: tried, ..session(id) };
         let Action::Wait { ms, network: true, counts: false } =
-            book.enter(&failed, &unreached(), &Plain, at(now)).action
+            book.enter(&failed, &unreached(), BYTES, &Plain, at(now)).action
         else {
             panic!("it waits for the network")
         };
@@ -200,11 +221,11 @@ fn a_session_that_always_breaks_the_connection_does_not_hold_others_up() {
     let mut book = Book::default();
     let poison = |unreached| Outgoing { unreached, attempts: unreached, ..session(1) };
     for tried in 0..100 {
-        book.enter(&poison(tried), &unreached(), &Plain, at(0));
+        book.enter(&poison(tried), &unreached(), BYTES, &Plain, at(0));
         let (_, left) = book.held(&at(0)).unwrap();
         assert!(left <= 10 * SECOND, "after {tried} failures others wait {left} ms");
     }
-    let Action::Wait { ms, .. } = book.enter(&poison(100), &unreached(), &Plain, at(0)).action else {
+    let Action::Wait { ms, .. } = book.enter(&poison(100), &unreached(), BYTES, &Plain, at(0)).action else {
         panic!()
     };
     assert!(ms >= HOUR, "it waits on its own: {ms}");
@@ -281,7 +302,8 @@ fn three_refused_in_a_row_for_one_reason_are_a_pause() {
     // Each row: (session, judgement) in turn, and whether the last of them pauses and takes the others back.
     let bad = || refused("400");
     let other = || refused("422");
-    let cases: [(&str, Vec<(i64, Judgement)>, Option<Vec<i64>>); 9] = [
+    type Case = (&'static str, Vec<(i64, Judgement)>, Option<Vec<i64>>);
+    let cases: [Case; 9] = [
         ("three", vec![(1, bad()), (2, bad()), (3, bad())], Some(vec![1, 2])),
         ("two", vec![(1, bad()), (2, bad())], None),
         ("one of them twice", vec![(1, bad()), (1, bad()), (2, bad())], None),
@@ -372,7 +394,7 @@ fn one_session_that_asks_for_a_pause_by_itself_does_not_get_it_twice() {
     assert_eq!(book.doubted(), [1]);
     enter(&mut book, 2, &delivered(), 15 * MINUTE);
     let tried = Outgoing { attempts: 1, ..session(1) };
-    let again = book.enter(&tried, &judged(Verdict::Pause, "403"), &Plain, at(15 * MINUTE));
+    let again = book.enter(&tried, &judged(Verdict::Pause, "403"), BYTES, &Plain, at(15 * MINUTE));
     assert_eq!(again.action, waits(30 * MINUTE, false, false), "it waits alone, and is kept");
     assert_held(&book, 15 * MINUTE, None);
     // Should it concern all after all, the next one says so.

@@ -1,9 +1,12 @@
 //! What follows when a trip is over.
 
+use std::sync::Arc;
+
 use tokio::task::{Id, JoinError};
 
 use super::Courier;
 use crate::clock::rfc3339;
+use crate::config::Config;
 use crate::journal::{Action, Outgoing, Settlement};
 use crate::upload::book::Consequence;
 use crate::upload::send::{Failure, FailureKind, Outcome, Sent};
@@ -15,8 +18,9 @@ pub(super) struct Trip {
     pub(super) session: Outgoing,
     pub(super) attempt: u32,
     pub(super) made: Made,
-    /// On which path it was sent.
+    /// On which path it was sent, and with which configuration.
     pub(super) path: u64,
+    pub(super) config: Arc<Config>,
     pub(super) sent: Sent,
 }
 
@@ -29,6 +33,7 @@ pub(super) struct Made {
     thinned: usize,
     merged: usize,
     synthetic: usize,
+    repaired: Vec<String>,
 }
 
 impl Made {
@@ -41,6 +46,7 @@ impl Made {
             thinned: built.thinned,
             merged: built.merged,
             synthetic: built.synthetic,
+            repaired: built.warnings.iter().map(|warning| warning.text.clone()).collect(),
         };
         (built.body, made)
     }
@@ -70,29 +76,24 @@ impl Courier {
             now_ms: now.wall_ms,
         };
         let judgement = verdict::judge(outcome, &context);
-        let here = trip.path == self.link.borrow().path;
-        if here {
+        let same_way = trip.path == self.link.borrow().path && trip.config.endpoint == self.config.endpoint;
+        if same_way {
             self.parts.link.report(judgement.evidence);
         }
         if judgement.concerns_all {
             self.forced = false;
         }
-        let mut consequence = match judgement.verdict {
-            // A path that is gone: nothing follows for the present one.
-            Verdict::Backoff { .. } if !here && judgement.status.is_none() => Consequence {
-                action: Action::Wait { ms: 0, network: false, counts: false },
-                requeue: Vec::new(),
-                outage_over: false,
-            },
-            _ => self.book.enter(&trip.session, &judgement, self.config().as_ref(), now),
+        let mut consequence = if self.is_outdated(trip, &judgement) {
+            let action = Action::Wait { ms: 0, network: false, counts: false };
+            Consequence { action, requeue: Vec::new(), outage_over: false }
+        } else {
+            let bytes = u64::try_from(trip.made.bytes).unwrap_or(u64::MAX);
+            self.book.enter(&trip.session, &judgement, bytes, self.config.as_ref(), now)
         };
         if let Action::Deliver { receipt } = &mut consequence.action {
             *receipt = receipt_of(trip, &judgement, now.wall_ms);
         }
-        if let Action::Resize { bytes } = &mut consequence.action {
-            *bytes = i64::try_from(trip.made.bytes).unwrap_or(i64::MAX);
-            self.reshape();
-        }
+        self.reshape();
         self.tell(trip, &judgement, &consequence.action);
         if consequence.outage_over {
             self.ledger.end_network_waits();
@@ -110,6 +111,18 @@ impl Courier {
             // Filled in when it is written: the book may have moved on by then.
             book: String::new(),
         });
+    }
+
+    /// Whether what a judgement says of everybody is said of a path, an endpoint or a set-up that is no longer used.
+    fn is_outdated(&self, trip: &Trip, judgement: &Judgement) -> bool {
+        let other_path = trip.path != self.link.borrow().path;
+        let other_set_up = !Arc::ptr_eq(&trip.config, &self.config);
+        let other_endpoint = trip.config.endpoint != self.config.endpoint;
+        match judgement.verdict {
+            Verdict::Pause => other_set_up,
+            _ if judgement.concerns_all => other_endpoint || (other_path && judgement.status.is_none()),
+            _ => false,
+        }
     }
 
     fn tell(&mut self, trip: &Trip, judgement: &Judgement, action: &Action) {
@@ -168,6 +181,7 @@ fn receipt_of(trip: &Trip, judgement: &Judgement, wall_ms: i64) -> String {
         "thinned": trip.made.thinned,
         "merged": trip.made.merged,
         "synthetic": trip.made.synthetic,
+        "repaired": trip.made.repaired,
         "attempts": trip.attempt,
         "warnings": judgement.warnings,
         "uncertain": judgement.uncertain,

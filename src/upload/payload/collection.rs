@@ -8,6 +8,9 @@ use super::Facts;
 /// A spelling that Adobe's sources use beside their own standard (contract section 13, line 10).
 const FULL_SCREEN: (&str, &str) = ("fullScreen", "\"fullscreen\"");
 
+/// Says that a start goes on where another session ended.
+const HAS_RESUME: &str = "hasResume";
+
 /// Writes the `mediaCollection` of an event of that type.
 pub(super) fn write(kind: EventType, raw: &str, facts: &Facts<'_>, out: &mut String) -> Result<(), Problem> {
     object(raw, fields(kind), facts, out)
@@ -15,10 +18,12 @@ pub(super) fn write(kind: EventType, raw: &str, facts: &Facts<'_>, out: &mut Str
 
 fn object(raw: &str, table: &[Field], facts: &Facts<'_>, out: &mut String) -> Result<(), Problem> {
     let members = json::members(raw)?;
+    let resumes = facts.resumes && table.iter().any(|field| field.name == HAS_RESUME);
     let mut separator = '{';
     for Member { name, raw_name, value: raw } in &members {
         let field = table.iter().find(|f| f.name == name);
-        if field.is_some_and(|f| matches!(f.presence, Presence::Stripped(_))) {
+        let replaced = resumes && name == HAS_RESUME;
+        if replaced || field.is_some_and(|f| matches!(f.presence, Presence::Stripped(_))) {
             continue;
         }
         out.push(separator);
@@ -33,6 +38,11 @@ fn object(raw: &str, table: &[Field], facts: &Facts<'_>, out: &mut String) -> Re
         json::quote_into(name, out);
         out.push(':');
         json::quote_into(default, out);
+    }
+    if resumes {
+        out.push(separator);
+        separator = ',';
+        out.push_str("\"hasResume\":true");
     }
     if separator == '{' {
         out.push('{');

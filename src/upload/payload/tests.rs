@@ -15,6 +15,7 @@ const FACTS: Facts<'static> = Facts {
         version: "0.1.0",
         environment: "app",
     },
+    resumes: false,
     timestamp_ms: None,
 };
 
@@ -292,5 +293,18 @@ proptest! {
             .map(|e| e["mediaCollection"]["playhead"].as_u64().unwrap() as usize)
             .collect();
         prop_assert!(heads.windows(2).all(|w| (times[w[0]], w[0]) < (times[w[1]], w[1])));
+    }
+}
+
+#[test]
+fn s08_a_start_that_goes_on_says_so() {
+    for given in ["", ",\"hasResume\":false", ",\"hasResume\":true"] {
+        let body = format!(
+            r#"{{"mediaEventType":"media.sessionStart","mediaCollection":{{"playhead":0,"sessionDetails":{{"name":"n"{given}}}}}}}"#
+        );
+        let events = [Recorded { kind: EventType::SessionStart, body: &body, at_ms: 0 }];
+        let text = text(&Facts { resumes: true, ..FACTS }, &events);
+        assert_eq!(text.matches("hasResume").count(), 1, "{text}");
+        assert!(text.contains("\"hasResume\":true"), "{text}");
     }
 }

@@ -209,7 +209,7 @@ fn s12_the_only_holder_of_the_lowest_or_highest_playhead_stays() {
         (T::PauseStart, 6.0, 8),
         (T::SessionEnd, 7.0, 8),
     ];
-    assert_eq!(gone(&rows, GAP_50), [3, 5]);
+    assert_eq!(gone(&rows, GAP_50), [3, 4]);
 }
 
 /// Contract section 12.3, level 1.
@@ -300,9 +300,10 @@ fn update(at_ms: i64, playhead: u64, starts: &[&str], ends: &[&str]) -> Event {
 #[test]
 fn s12_state_updates_of_one_moment_go_together() {
     let a = update(1000, 5, &["mute"], &[]);
+    let tail = [event(8, (T::Ping, 20.0, 6)), event(9, (T::SessionEnd, 30.0, 6))];
     let merged = |rest: &[Event]| {
-        let (events, count) = merge_states([std::slice::from_ref(&a), rest].concat());
-        assert_eq!(events.len() + count, rest.len() + 1);
+        let (events, count) = merge_states([std::slice::from_ref(&a), rest, &tail].concat());
+        assert_eq!(events.len() + count, rest.len() + 3);
         (count, events[0].collection.clone())
     };
     let (count, collection) = merged(&[update(1010, 5, &[], &["inFocus", "own"])]);
@@ -323,11 +324,13 @@ fn s12_state_updates_of_one_moment_go_together() {
     ] {
         assert_eq!(merged(&other).0, 0, "{name}");
     }
-    let play = event(0, (T::Play, 0.9, 5));
+    let play = |playhead| event(0, (T::Play, 0.9, playhead));
     let b = update(1001, 5, &["b"], &[]);
-    assert_eq!(merge_states(vec![play.clone(), a.clone(), b.clone()]).1, 0, "three of a stall");
-    let play = Event { playhead: 4, ..play };
-    assert_eq!(merge_states(vec![play.clone(), a.clone(), b.clone()]).1, 1);
-    assert_eq!(thin(vec![play.clone(), a.clone(), b.clone()], Thin::AsNeeded, usize::MAX).merged, 0);
-    assert_eq!(thin(vec![play, a, b], Thin::AsNeeded, 0).merged, 1, "only on need");
+    let session = |playhead| [&[play(playhead), a.clone(), b.clone()], &tail[..]].concat();
+    assert_eq!(merge_states(session(5)).1, 0, "three of a stall");
+    assert_eq!(merge_states(session(4)).1, 1);
+    assert_eq!(merge_states(session(4)[..4].to_vec()).1, 0, "the last-but-one event");
+    assert_eq!(merge_states(session(4)[..3].to_vec()).1, 0, "the last event");
+    assert_eq!(thin(session(4), Thin::AsNeeded, usize::MAX).merged, 0);
+    assert_eq!(thin(session(4), Thin::AsNeeded, 0).merged, 1, "only on need");
 }

@@ -1,0 +1,71 @@
+//! What leaves the journal: events that were delivered or lost, receipts and quarantined sessions whose time is over.
+
+use super::Refusal;
+use super::core::{Core, ROW_BYTES};
+use super::outbox::wait_set;
+use crate::clock::Moment;
+use crate::session::Loss;
+
+/// How often, at most, the service looks for what has expired; it does so when it writes anyway.
+const EXPIRY_EVERY_MS: i64 = 3_600_000;
+/// Pages given back to the file system after a delivery, so that the file shrinks without a long pause.
+const VACUUM_PAGES: i64 = 256;
+
+impl Core {
+    /// Deletes the events of a session; answers how many of them came from a player.
+    pub(super) fn delete_events(&mut self, id: i64) -> Result<i64, Refusal> {
+        let (owner, recorded, bytes) = match self.open.get(&id) {
+            Some(open) => (open.owner, open.run.events, open.run.bytes),
+            None => self
+                .conn
+                .prepare_cached(
+                    "SELECT owner, coalesce(events, 0), coalesce(bytes, 0) FROM sessions WHERE id = ?1",
+                )?
+                .query_row([id], |row| Ok((row.get(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?)))?,
+        };
+        self.touched = true;
+        *self.taken.entry(owner).or_default() -= bytes + recorded * ROW_BYTES;
+        self.conn
+            .prepare_cached(
+                "DELETE FROM events WHERE session = ?1
+                     AND id >= (SELECT first_event FROM sessions WHERE id = ?1)
+                     AND id <= (SELECT coalesce(last_event, 9223372036854775807) FROM sessions WHERE id = ?1)",
+            )?
+            .execute([id])?;
+        let mut vacuum = self.conn.prepare_cached(&format!("PRAGMA incremental_vacuum({VACUUM_PAGES})"))?;
+        let mut rows = vacuum.query([])?;
+        while rows.next()?.is_some() {}
+        Ok(recorded)
+    }
+
+    /// Lets receipts and quarantined sessions go whose time is over; the latter are a loss.
+    pub(super) fn expire(&mut self, now: &Moment) -> rusqlite::Result<()> {
+        if self.expired_at.is_some_and(|at| now.boot_ms - at < EXPIRY_EVERY_MS) {
+            return Ok(());
+        }
+        self.expired_at = Some(now.boot_ms);
+        let (receipts, quarantined) = (self.policy.keep_receipts_ms, self.policy.keep_quarantined_ms);
+        let mut query = self.conn.prepare_cached(
+            "SELECT id, state, settled_boot, settled_boot_ms, settled_wall_ms FROM sessions
+             WHERE state IN ('delivered', 'quarantined') ORDER BY id",
+        )?;
+        let over: Vec<(i64, bool)> = query
+            .query_map([], |row| {
+                let delivered = row.get_ref(1)?.as_str()? == "delivered";
+                let keep = if delivered { receipts } else { quarantined };
+                let over = wait_set(row, 2)?.is_some_and(|settled| now.since(&settled) >= keep);
+                Ok((over, (row.get(0)?, delivered)))
+            })?
+            .filter_map(|row| row.map(|(over, session)| over.then_some(session)).transpose())
+            .collect::<Result<_, _>>()?;
+        drop(query);
+        for (id, delivered) in over {
+            if delivered {
+                self.conn.execute("DELETE FROM sessions WHERE id = ?1", [id])?;
+            } else if let Err(refusal) = self.lose(id, Loss::Expired, "quarantined for too long") {
+                tracing::warn!("an expired session stays for now: {refusal}");
+            }
+        }
+        Ok(())
+    }
+}

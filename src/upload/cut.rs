@@ -1,0 +1,200 @@
+//! Where to cut a session that is too large even without its spare pings (contract section 12.4): pure.
+
+use crate::anchor;
+use crate::course::{Continuing, Course};
+use crate::event::EventType;
+use crate::journal::{Made, Outgoing, Split, StoredEvent};
+
+/// Percent of the bytes from either end within which a cut between two chapters is preferred.
+const MARGIN: usize = 20;
+
+/// A place between two events, in the order of their times.
+struct Place {
+    /// Events before it.
+    at: usize,
+    /// Bytes before it.
+    bytes: usize,
+    in_chapter: bool,
+    /// What is open there.
+    course: Course,
+}
+
+/// How to cut `session` in two near its middle: never in an ad break, preferably between two chapters. `None`: there
+/// is no such place.
+pub fn cut(session: &Outgoing, refused: usize) -> Option<Split> {
+    let order = in_order(&session.events);
+    let all: usize = session.events.iter().map(|event| event.body.len()).sum();
+    let places = places(session, &order);
+    let off_middle = |place: &&Place| (2 * place.bytes).abs_diff(all);
+    let central = |place: &&Place| {
+        let percent = place.bytes * 100 / all.max(1);
+        !place.in_chapter && (MARGIN..=100 - MARGIN).contains(&percent)
+    };
+    let place = places
+        .iter()
+        .filter(central)
+        .min_by_key(off_middle)
+        .or_else(|| places.iter().min_by_key(off_middle))?;
+    let (last, first) = (&session.events[order[place.at - 1]], &session.events[order[place.at]]);
+    let opening = place
+        .course
+        .reopen(&Continuing { kind: first.kind, body: &first.body })?
+        .into_iter()
+        .map(|(kind, body)| Made { kind, body, times: first.times })
+        .collect();
+    Some(Split {
+        id: session.id,
+        second: order[place.at..].to_vec(),
+        closing: vec![end_after(last)],
+        opening,
+        warning: format!(
+            "it was cut in two, because a body of {refused} bytes was too large for the endpoint: it counts as one \
+             more resume, and progress markers that were passed are set again"
+        ),
+    })
+}
+
+/// Positions of the events by time, then by arrival, the start first.
+fn in_order(events: &[StoredEvent]) -> Vec<usize> {
+    let times: Vec<_> = events.iter().map(|event| event.times).collect();
+    let at = anchor::resolve(&times);
+    let mut order: Vec<usize> = (0..events.len()).collect();
+    order.sort_by_key(|&n| (events[n].kind != EventType::SessionStart, at[n]));
+    order
+}
+
+/// Everywhere a cut does no harm: not in an ad break, not where only an end would be cut off.
+fn places(session: &Outgoing, order: &[usize]) -> Vec<Place> {
+    let mut places = Vec::new();
+    let mut course = Course::default();
+    let mut bytes = 0;
+    let mut kept = 0;
+    for (at, &n) in order.iter().enumerate() {
+        let event = &session.events[n];
+        let ending = matches!(event.kind, EventType::SessionComplete | EventType::SessionEnd);
+        // Each part must be smaller than the whole for the player's events alone, else cutting would never end.
+        let left = order[at..].iter().filter(|n| !session.events[**n].synthetic).count();
+        let fits = kept >= 2 && left >= 1 && order.len() - at >= 2;
+        if fits && !ending && !course.in_ad_break() && !course.has_ended() {
+            places.push(Place { at, bytes, in_chapter: course.in_chapter(), course: course.clone() });
+        }
+        course.note(event.kind, &event.body);
+        kept += usize::from(!event.synthetic || event.kind == EventType::SessionStart);
+        bytes += event.body.len();
+    }
+    places
+}
+
+/// The end of the first part, where its last event was.
+fn end_after(last: &StoredEvent) -> Made {
+    let event: serde_json::Value = serde_json::from_str(&last.body).unwrap_or_default();
+    let body = serde_json::json!({
+        "mediaEventType": EventType::SessionEnd.as_str(),
+        "mediaCollection": { "playhead": event["mediaCollection"]["playhead"] },
+    });
+    Made { kind: EventType::SessionEnd, body: body.to_string(), times: last.times }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::anchor::EventTimes;
+    use crate::session::State;
+
+    fn session(kinds: &[(EventType, i64)]) -> Outgoing {
+        let events = kinds
+            .iter()
+            .enumerate()
+            .map(|(n, (kind, second))| StoredEvent {
+                kind: *kind,
+                seq: i64::try_from(n).unwrap(),
+                synthetic: false,
+                body: format!(
+                    r#"{{"mediaEventType":"{kind}","mediaCollection":{{"playhead":{second},"sessionDetails":{{}}}}}}"#
+                ),
+                times: EventTimes { said_ms: Some(second * 1000), wall_ms: 0, boot_ms: 0 },
+            })
+            .collect();
+        Outgoing {
+            id: 7,
+            key: "k".into(),
+            state: State::Completed,
+            identity_map: "{}".into(),
+            identity_from_configuration: false,
+            player_name: None,
+            channel: None,
+            implementation: "{}".into(),
+            resumes: false,
+            timestamp_ms: None,
+            payload_sum: None,
+            attempts: 1,
+            answers: 0,
+            answering_ms: 0,
+            unreached: 0,
+            refused_bytes: Some(100),
+            fit: None,
+            events,
+        }
+    }
+
+    #[test]
+    fn s12_4_a_cut_lies_outside_ad_breaks_and_between_chapters() {
+        use EventType as T;
+        let cases: [(&str, Vec<(T, i64)>, Option<&[usize]>); 6] = [
+            (
+                "in the middle",
+                vec![(T::SessionStart, 0), (T::Play, 1), (T::Ping, 2), (T::Ping, 3)],
+                Some(&[2, 3]),
+            ),
+            (
+                "by time, not by arrival",
+                vec![(T::SessionStart, 0), (T::Ping, 9), (T::Play, 1), (T::Ping, 8)],
+                Some(&[3, 1]),
+            ),
+            (
+                "not in the break",
+                vec![
+                    (T::SessionStart, 0),
+                    (T::Play, 1),
+                    (T::AdBreakStart, 2),
+                    (T::AdStart, 3),
+                    (T::AdComplete, 4),
+                    (T::AdBreakComplete, 5),
+                    (T::Play, 6),
+                    (T::Ping, 7),
+                ],
+                Some(&[2, 3, 4, 5, 6, 7]),
+            ),
+            (
+                "rather between chapters than in the very middle",
+                vec![
+                    (T::SessionStart, 0),
+                    (T::Play, 1),
+                    (T::ChapterStart, 2),
+                    (T::ChapterComplete, 3),
+                    (T::ChapterStart, 4),
+                    (T::Ping, 5),
+                    (T::Ping, 6),
+                    (T::Ping, 7),
+                ],
+                Some(&[4, 5, 6, 7]),
+            ),
+            ("too short", vec![(T::SessionStart, 0), (T::Play, 1), (T::SessionEnd, 2)], None),
+            (
+                "one break",
+                vec![(T::AdBreakStart, 1), (T::SessionStart, 0), (T::AdStart, 2), (T::AdComplete, 3)],
+                None,
+            ),
+        ];
+        for (name, kinds, expected) in cases {
+            let session = session(&kinds);
+            let split = cut(&session, 100);
+            assert_eq!(split.as_ref().map(|split| &split.second[..]), expected, "{name}");
+            if let Some(split) = split {
+                assert_eq!(split.opening[0].kind, T::SessionStart, "{name}");
+                assert!(split.opening[0].body.contains("\"hasResume\":true"), "{name}");
+                assert_eq!(split.closing[0].kind, T::SessionEnd, "{name}");
+            }
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! Clients that misbehave are bounded, and nobody else notices.
+
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::service::{Connection, Place, Service, event, start_event, wait_for};
+use crate::{NOWHERE, assert_problem, knock, post};
+
+/// How long an innocent client may have to wait while others misbehave.
+const PROMPT: Duration = Duration::from_secs(2);
+
+fn dial(service: &Service<'_>) -> UnixStream {
+    let stream = UnixStream::connect(&service.socket).unwrap();
+    stream.set_nonblocking(true).unwrap();
+    stream
+}
+
+fn is_closed(stream: &mut UnixStream) -> bool {
+    match stream.read(&mut [0; 1024]) {
+        Ok(0) => true,
+        Ok(_) => false,
+        Err(error) => error.kind() != ErrorKind::WouldBlock,
+    }
+}
+
+/// Somebody else records an event, on a new connection and on an old one.
+#[track_caller]
+fn others_are_unaffected(service: &Service<'_>, old: &mut Connection, seq: u64) {
+    let begun = Instant::now();
+    let answer = post(old, "innocent", event("media.ping", 9, 9).to_string());
+    assert_eq!((answer.status, &answer.json()["seq"]), (200, &json!(seq)));
+    assert_eq!(service.status()["sessions"]["open"], 1);
+    assert!(begun.elapsed() < PROMPT, "took {:?}", begun.elapsed());
+}
+
+fn innocent(service: &Service<'_>) -> Connection {
+    let mut connection = service.connect().unwrap();
+    assert_eq!(post(&mut connection, "innocent", start_event("ep-1").to_string()).status, 201);
+    connection
+}
+
+#[test]
+fn a_request_that_stops_half_way_and_an_answer_that_nobody_takes_end_by_themselves() {
+    let place = Place::new(NOWHERE, "");
+    let service = place.start();
+    let mut old = innocent(&service);
+    let mut large = event("media.ping", 9, 9);
+    large["mediaCollection"]["filler"] = "x".repeat(60_000).into();
+    for _ in 0..10 {
+        assert_eq!(post(&mut old, "innocent", large.to_string()).status, 200);
+    }
+
+    let head = "POST /v1/sessions/half/events HTTP/1.1\r\nhost: x\r\ncontent-length: 1000\r\n";
+    let mut half: Vec<UnixStream> =
+        ["P", &head[..30], head, &format!("{head}\r\n"), &format!("{head}\r\n{{\"mediaEventType\":")]
+            .iter()
+            .map(|bytes| {
+                let mut stream = dial(&service);
+                stream.write_all(bytes.as_bytes()).unwrap();
+                stream
+            })
+            .collect();
+    // Asks for much, again and again, and never reads.
+    let mut greedy = dial(&service);
+    let ask = "GET /v1/sessions/innocent/events HTTP/1.1\r\nhost: x\r\n\r\n".repeat(20);
+    greedy.write_all(ask.as_bytes()).unwrap();
+
+    others_are_unaffected(&service, &mut old, 11);
+    let begun = Instant::now();
+    wait_for("half requests to be given up", || half.iter_mut().all(is_closed).then_some(()));
+    wait_for("the client that never reads to be given up", || match greedy.write(b" ") {
+        Err(error) if error.kind() != ErrorKind::WouldBlock => Some(()),
+        _ => None,
+    });
+    assert!(
+        begun.elapsed() > Duration::from_secs(5),
+        "a slow client has some seconds: {:?}",
+        begun.elapsed()
+    );
+    others_are_unaffected(&service, &mut old, 12);
+    assert_eq!(service.request("GET", "/v1/sessions/half", b"").status, 404);
+}
+
+#[test]
+fn two_hundred_idle_connections_do_not_keep_anybody_out() {
+    let place = Place::new(NOWHERE, "");
+    let service = place.start();
+    let mut idle: Vec<UnixStream> = (0..200).map(|_| dial(&service)).collect();
+    let mut old = innocent(&service);
+    others_are_unaffected(&service, &mut old, 1);
+    // One user has 64; those that were silent for longest made room.
+    wait_for("the oldest to be closed", || {
+        (idle.iter_mut().filter_map(|s| is_closed(s).then_some(())).count() >= 137).then_some(())
+    });
+    let open: Vec<bool> = idle.iter_mut().map(|stream| !is_closed(stream)).collect();
+    let kept = open.iter().filter(|open| **open).count();
+    assert!((55..=63).contains(&kept), "{kept} stayed");
+    assert!(open[..200 - kept].iter().all(|open| !open), "the youngest stay: {open:?}");
+    let files = std::fs::read_dir(format!("/proc/{}/fd", service.child.id()));
+    if let Ok(files) = files {
+        assert!(files.count() < 64 + 40, "descriptors are given back");
+    }
+    // A connection that was kept still works.
+    let last = idle.pop().unwrap();
+    last.set_nonblocking(false).unwrap();
+    assert_eq!(Connection::over(last).send("GET", "/v1/status", &[], b"").unwrap().status, 200);
+    others_are_unaffected(&service, &mut old, 2);
+}
+
+#[test]
+fn a_user_whose_connections_are_all_at_work_is_told_to_wait() {
+    let place = Place::new(NOWHERE, "api.max_connections_per_user = 3");
+    let service = place.start();
+    let half = || {
+        let mut stream = dial(&service);
+        stream.write_all(b"GET /v1/st").unwrap();
+        stream
+    };
+    let mut busy = [half(), half(), half()];
+    let refused = wait_for("a connection to be turned away", || {
+        // One whose first bytes were not read yet is silent, and makes room.
+        for stream in busy.iter_mut().filter_map(|stream| is_closed(stream).then_some(stream)) {
+            *stream = half();
+        }
+        knock(service.connect().unwrap()).filter(|answer| answer.status == 429)
+    });
+    assert_problem(&refused, 429, "busy");
+    assert_eq!(refused.header("retry-after"), Some("1"));
+    assert_eq!(refused.header("connection"), Some("close"));
+    drop(busy);
+    wait_for("room", || knock(service.connect().unwrap()).filter(|answer| answer.status == 200));
+}
+
+#[test]
+fn requests_may_come_in_a_row_in_pieces_and_in_old_forms() {
+    let place = Place::new(NOWHERE, "");
+    let service = place.start();
+    let start = start_event("ep-1").to_string();
+    let request = |body: &str| {
+        format!(
+            "POST /v1/sessions/one/events HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        )
+    };
+
+    // Three at once, the second refused, the third in two pieces.
+    let ping = event("media.ping", 9, 9).to_string();
+    let all = [request(&start), request("nonsense"), request(&ping)].concat();
+    let (first, rest) = all.as_bytes().split_at(all.len() - 40);
+    let mut connection = service.connect().unwrap();
+    connection.raw(first).unwrap();
+    let statuses = [connection.answer().unwrap().status, connection.answer().unwrap().status];
+    assert_eq!(statuses, [201, 400]);
+    connection.raw(rest).unwrap();
+    let last = connection.answer().unwrap();
+    assert_eq!((last.status, &last.json()["seq"]), (200, &json!(1)));
+
+    // Byte by byte.
+    for byte in request(&ping).as_bytes() {
+        connection.raw(&[*byte]).unwrap();
+    }
+    assert_eq!(connection.answer().unwrap().json()["seq"], 2);
+
+    // In chunks, and after asking whether it may.
+    let (a, b) = ping.split_at(10);
+    let chunks = format!("{:x}\r\n{a}\r\n{:x}\r\n{b}\r\n0\r\n\r\n", a.len(), b.len());
+    let head = "POST /v1/sessions/one/events HTTP/1.1\r\nhost: x\r\n";
+    connection.raw(format!("{head}transfer-encoding: chunked\r\n\r\n{chunks}").as_bytes()).unwrap();
+    assert_eq!(connection.answer().unwrap().json()["seq"], 3);
+    connection
+        .raw(format!("{head}expect: 100-continue\r\ncontent-length: {}\r\n\r\n", ping.len()).as_bytes())
+        .unwrap();
+    assert_eq!(connection.answer().unwrap().status, 100);
+    connection.raw(ping.as_bytes()).unwrap();
+    assert_eq!(connection.answer().unwrap().json()["seq"], 4);
+
+    // Answered and closed when the client says so, by its version or a header.
+    for head in [
+        "GET /v1/consent HTTP/1.0\r\n\r\n",
+        "GET /v1/consent HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n",
+    ] {
+        let mut connection = service.connect().unwrap();
+        connection.raw(head.as_bytes()).unwrap();
+        let answer = connection.answer().unwrap();
+        assert_eq!((answer.status, answer.json()), (200, json!({ "consent": "in" })));
+        assert_eq!(connection.answer().unwrap_err().kind(), ErrorKind::UnexpectedEof);
+    }
+    // A client that has said all it had to say may close its side at once.
+    let stream = UnixStream::connect(&service.socket).unwrap();
+    (&stream).write_all(request(&ping).as_bytes()).unwrap();
+    stream.shutdown(std::net::Shutdown::Write).unwrap();
+    assert_eq!(Connection::over(stream).answer().unwrap().json()["seq"], 5);
+
+    // What is no HTTP is answered and the connection closed.
+    let mut connection = service.connect().unwrap();
+    connection.raw(b"\x16\x03\x01\x02\x00\r\n\r\n").unwrap();
+    assert_eq!(connection.answer().unwrap().status, 400);
+    assert_eq!(connection.answer().unwrap_err().kind(), ErrorKind::UnexpectedEof);
+    let mut connection = service.connect().unwrap();
+    let endless = format!("GET /v1/status HTTP/1.1\r\nx: {}\r\n\r\n", "x".repeat(64 * 1024));
+    // The service may close while this is being written.
+    let _ = connection.raw(endless.as_bytes());
+    if let Ok(answer) = connection.answer() {
+        assert_eq!(answer.status, 431);
+    }
+    assert_eq!(service.status()["events"]["stored"], 6);
+}
+
+#[test]
+fn a_body_beyond_all_measure_is_not_waited_for() {
+    let place = Place::new(NOWHERE, "");
+    let service = place.start();
+    let mut connection = service.connect().unwrap();
+    connection
+        .raw(b"POST /v1/sessions/one/events HTTP/1.1\r\nhost: x\r\ncontent-length: 1099511627776\r\n\r\n")
+        .unwrap();
+    let piece = vec![b'x'; 1 << 20];
+    for _ in 0..32 {
+        if connection.raw(&piece).is_err() {
+            break;
+        }
+    }
+    let answer = connection.answer().unwrap();
+    assert_problem(&answer, 413, "too_large");
+    assert!(connection.answer().is_err(), "and the connection is closed");
+    assert_eq!(service.status()["sessions"]["open"], 0);
+}

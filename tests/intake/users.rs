@@ -1,0 +1,216 @@
+//! Two users of one service: neither sees nor touches what is the other's (product section 7).
+
+use std::os::unix::fs::PermissionsExt;
+
+use serde_json::{Value, json};
+
+use crate::service::{Answer, Connection, Place, Service, connect, event, start_event, wait_for};
+use crate::{NOWHERE, assert_problem, knock, post};
+
+const ANNA: u32 = 12_001;
+const BERT: u32 = 12_002;
+
+/// Only root can be several users.
+fn is_root() -> bool {
+    let root = rustix::process::geteuid().is_root();
+    if !root {
+        eprintln!("not tried: this needs root");
+    }
+    root
+}
+
+/// A place that the group of the tester, root's, may enter.
+fn shared_place(extra: &str) -> Place {
+    let place = Place::new(NOWHERE, extra);
+    std::fs::set_permissions(place.dir.path(), std::fs::Permissions::from_mode(0o750)).unwrap();
+    place
+}
+
+/// A connection of another user's. The kernel notes who connects, so a thread that becomes that user is enough; it
+/// keeps its group, which the socket lets in.
+fn connect_as(service: &Service<'_>, uid: u32) -> Connection {
+    let socket = service.socket.clone();
+    std::thread::spawn(move || {
+        let uid = rustix::process::Uid::from_raw(uid);
+        rustix::thread::set_thread_res_uid(uid, uid, uid).unwrap();
+        connect(&socket).unwrap()
+    })
+    .join()
+    .unwrap()
+}
+
+fn get(connection: &mut Connection, path: &str) -> Answer {
+    connection.send("GET", path, &[], b"").unwrap()
+}
+
+fn owners(connection: &mut Connection) -> Vec<(String, u64)> {
+    let page = get(connection, "/v1/sessions").json();
+    let mut all: Vec<_> = page["sessions"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|session| (session["session"].as_str().unwrap().to_owned(), session["uid"].as_u64().unwrap()))
+        .collect();
+    all.sort();
+    all
+}
+
+fn pair(key: &str, uid: u32) -> (String, u64) {
+    (key.to_owned(), uid.into())
+}
+
+#[test]
+fn users_are_strangers_to_each_other() {
+    if !is_root() {
+        return;
+    }
+    let place = shared_place("");
+    let service = place.start();
+    let mut anna = connect_as(&service, ANNA);
+    let mut bert = connect_as(&service, BERT);
+    let mut root = service.connect().unwrap();
+
+    // The same key, two sessions.
+    let start = start_event("ep-1").to_string();
+    assert_eq!(post(&mut anna, "same", &start).status, 201);
+    assert_eq!(post(&mut bert, "same", &start).status, 201);
+    assert_eq!(post(&mut bert, "same", event("media.play", 1, 0).to_string()).json()["seq"], 1);
+    assert_eq!(post(&mut bert, "berts", &start).status, 201);
+    assert_eq!(owners(&mut anna), [pair("same", ANNA)]);
+    assert_eq!(owners(&mut bert), [pair("berts", BERT), pair("same", BERT)]);
+    assert_eq!(owners(&mut root), [pair("berts", BERT), pair("same", ANNA), pair("same", BERT)]);
+    assert_eq!(get(&mut anna, "/v1/sessions/same").json()["events"], 1);
+    assert_eq!(get(&mut bert, "/v1/sessions/same").json()["events"], 2);
+
+    // Counts are everybody's own.
+    let counted = |connection: &mut Connection| {
+        let status = get(connection, "/v1/status").json();
+        (status["sessions"]["open"].as_u64().unwrap(), status["events"]["stored"].as_u64().unwrap())
+    };
+    assert_eq!((counted(&mut anna), counted(&mut bert), counted(&mut root)), ((1, 1), (2, 3), (3, 4)));
+    let metrics = get(&mut anna, "/metrics").text();
+    assert!(metrics.contains("afterplay_sessions{state=\"open\"} 1\n"), "{metrics}");
+
+    // Bert's session is to Anna as if it were not there.
+    let before = get(&mut bert, "/v1/sessions/berts").json();
+    for (method, path, body) in [
+        ("GET", "/v1/sessions/berts", ""),
+        ("GET", "/v1/sessions/berts/events", ""),
+        ("GET", "/v1/sessions/berts/payload", ""),
+        ("POST", "/v1/sessions/berts/complete", ""),
+        ("POST", "/v1/sessions/berts/retry", ""),
+        ("DELETE", "/v1/sessions/berts", ""),
+        ("POST", "/v1/sessions/berts/events", &event("media.play", 1, 0).to_string()),
+        ("POST", "/v1/sessions/berts/events", &event("media.sessionEnd", 1, 0).to_string()),
+        ("GET", "/v1/sessions?after=berts", ""),
+    ] {
+        let answer = anna.send(method, path, &[], body.as_bytes()).unwrap();
+        assert_problem(&answer, 404, "unknown_session");
+        let nobodys = path.replace("berts", "nobodys");
+        let same = anna.send(method, &nobodys, &[], body.as_bytes()).unwrap();
+        assert_eq!(answer.json(), same.json(), "{method} {path}: Anna cannot tell that it exists");
+    }
+    // Not through the other face either.
+    let call = json!({ "events": [{ "xdm": { "eventType": "media.play",
+        "mediaCollection": { "playhead": 0, "sessionID": "berts" } } }] });
+    let answer = anna.send("POST", "/ee/va/v1/play", &[], call.to_string().as_bytes()).unwrap();
+    assert_eq!((answer.status, &answer.json()["reason"]), (404, &json!("unknown_session")));
+    assert_eq!(get(&mut bert, "/v1/sessions/berts").json(), before);
+
+    // Neither administers.
+    for user in [&mut anna, &mut bert] {
+        for (method, path, body) in [
+            ("POST", "/v1/flush", ""),
+            ("PUT", "/v1/consent", "{\"consent\":\"out\"}"),
+            ("PUT", "/v1/consent", "nonsense"),
+            ("GET", "/v1/identity", ""),
+            ("POST", "/v1/identity/reset", ""),
+        ] {
+            assert_problem(&user.send(method, path, &[], body.as_bytes()).unwrap(), 403, "forbidden");
+        }
+        assert_eq!(get(user, "/v1/consent").json(), json!({ "consent": "in" }));
+    }
+
+    // Root may, and is told when a key does not say whose.
+    assert_eq!(get(&mut root, "/v1/sessions/berts").json()["uid"], BERT);
+    let answer = get(&mut root, "/v1/sessions/same");
+    assert_problem(&answer, 400, "invalid");
+    // What root records under a key of Bert's is root's own.
+    assert_problem(&post(&mut root, "berts", event("media.play", 1, 0).to_string()), 404, "unknown_session");
+    let completed = root.send("POST", "/v1/sessions/berts/complete", &[], b"").unwrap();
+    assert_eq!((completed.status, &completed.json()["why"]), (200, &json!("complete")));
+    assert_eq!(get(&mut bert, "/v1/sessions/berts").json()["state"], "completed");
+    assert_eq!(root.send("DELETE", "/v1/sessions/berts", &[], b"").unwrap().status, 204);
+    let losses =
+        |connection: &mut Connection| get(connection, "/v1/status").json()["losses"]["discarded"].clone();
+    assert_eq!((losses(&mut anna), losses(&mut bert), losses(&mut root)), (json!(0), json!(1), json!(1)));
+    assert_eq!(root.send("POST", "/v1/flush", &[], b"").unwrap().status, 202);
+}
+
+#[test]
+fn a_user_who_takes_all_there_is_takes_nothing_from_another() {
+    if !is_root() {
+        return;
+    }
+    let place = shared_place("api.max_connections_per_user = 2\njournal.max_open_sessions_per_user = 2");
+    let service = place.start();
+    let mut greedy: Vec<Connection> = (0..2).map(|_| connect_as(&service, ANNA)).collect();
+    let start = start_event("ep-1").to_string();
+    for (key, status) in [("a", 201), ("b", 201), ("c", 429), ("a", 409)] {
+        assert_eq!(post(&mut greedy[0], key, &start).status, status);
+    }
+    for connection in &mut greedy {
+        connection.raw(b"POST /v1/sessions HTTP/1.1\r\n").unwrap();
+    }
+    wait_for("Anna's third connection to be turned away", || {
+        knock(connect_as(&service, ANNA)).filter(|answer| answer.status == 429)
+    });
+    let mut bert = connect_as(&service, BERT);
+    for key in ["a", "b"] {
+        assert_eq!(post(&mut bert, key, &start).status, 201);
+    }
+    let full = post(&mut bert, "c", &start);
+    assert_problem(&full, 429, "busy");
+    assert!(full.header("retry-after").is_some());
+    // Completing one makes room for one.
+    assert_eq!(bert.send("POST", "/v1/sessions/a/complete", &[], b"").unwrap().status, 200);
+    assert_eq!(post(&mut bert, "c", &start).status, 201);
+    assert_eq!(get(&mut bert, "/v1/status").json()["sessions"]["open"], Value::from(2));
+}
+
+#[test]
+fn a_user_who_fills_their_share_leaves_the_others_theirs() {
+    if !is_root() {
+        return;
+    }
+    let place = shared_place("journal.max_bytes = 4194304\njournal.max_percent_per_user = 20");
+    let service = place.start();
+    let mut greedy = connect_as(&service, ANNA);
+    let mut bert = connect_as(&service, BERT);
+    let start = start_event("ep-1").to_string();
+    for connection in [&mut greedy, &mut bert] {
+        assert_eq!(post(connection, "one", &start).status, 201);
+    }
+    let mut large = event("media.ping", 9, 9);
+    large["mediaCollection"]["filler"] = "x".repeat(60_000).into();
+    let mut taken = 0;
+    let full = loop {
+        let answer = post(&mut greedy, "one", large.to_string());
+        if answer.status != 200 {
+            break answer;
+        }
+        taken += 1;
+        assert!(taken < 20, "a fifth of 4 MiB holds {taken} events of 60 kB");
+    };
+    assert!(taken > 8, "only {taken} were taken");
+    assert_problem(&full, 503, "journal_full");
+    assert!(full.header("retry-after").is_some());
+    // It is full for her alone.
+    for _ in 0..5 {
+        assert_eq!(post(&mut bert, "one", large.to_string()).status, 200);
+    }
+    // What she drops she can use again.
+    assert_eq!(greedy.send("DELETE", "/v1/sessions/one", &[], b"").unwrap().status, 204);
+    assert_eq!(post(&mut greedy, "one", &start).status, 201);
+    assert_eq!(post(&mut greedy, "one", large.to_string()).status, 200);
+}
