@@ -1,6 +1,8 @@
 //! `record`: JSON lines in, an answer a line out.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Stdio};
 
 use serde_json::{Value, json};
@@ -30,9 +32,15 @@ struct Recorder {
 
 impl Recorder {
     fn start(place: &Place, arguments: &[&str]) -> Recorder {
+        Recorder::start_at(place, arguments, None)
+    }
+
+    /// With another socket than the configured one.
+    fn start_at(place: &Place, arguments: &[&str], socket: Option<&Path>) -> Recorder {
         let mut all = vec!["record"];
         all.extend(arguments);
         let mut child = command(place, &all)
+            .envs(socket.map(|socket| ("AFTERPLAY_API__SOCKET", socket)))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -169,6 +177,66 @@ fn a_service_that_dies_in_mid_stream_loses_nothing_and_duplicates_nothing() {
             assert_eq!(event["mediaCollection"]["playhead"], n / 8, "numbered: {numbered}, event {n}");
             assert_eq!(answers[n]["seq"], n, "numbered: {numbered}");
         }
+    }
+}
+
+/// Stands between a client and the service, and swallows an answer of the service now and then: the client only sees
+/// its connection end. Answers where it listens.
+fn swallowing(place: &Place, every: usize) -> PathBuf {
+    let (front, back) = (place.dir.path().join("front.sock"), place.socket());
+    let listener = UnixListener::bind(&front).unwrap();
+    // It ends with the test's process.
+    std::thread::spawn(move || {
+        let mut answers = 0;
+        for stream in listener.incoming() {
+            let (mut client, mut service) = (stream.unwrap(), UnixStream::connect(&back).unwrap());
+            let mut piece = vec![0; 64 * 1024];
+            // Each request and each answer is small enough to come in one piece.
+            while let Ok(length @ 1..) = client.read(&mut piece) {
+                let posted = piece.starts_with(b"POST");
+                service.write_all(&piece[..length]).unwrap();
+                let Ok(length @ 1..) = service.read(&mut piece) else { break };
+                answers += usize::from(posted);
+                if posted && answers % every == 0 {
+                    break;
+                }
+                client.write_all(&piece[..length]).unwrap();
+            }
+        }
+    });
+    front
+}
+
+#[test]
+fn swallowed_answers_record_nothing_twice() {
+    for (key, numbered) in [(Some("k"), false), (Some("k"), true), (None, false)] {
+        let place = holding();
+        let service = place.start();
+        // The very first answer is lost as well: it is the one that names a session without a key.
+        let front = swallowing(&place, if key.is_none() { 1 } else { 3 });
+        let events: u32 = if key.is_none() { 1 } else { 40 };
+        let text: String = (0..events)
+            .map(|n| {
+                let mut line = if n == 0 { start_event("ep-1") } else { event("media.ping", 1, 1) };
+                if numbered {
+                    line["seq"] = n.into();
+                }
+                format!("{line}\n")
+            })
+            .collect();
+        let arguments: Vec<&str> = key.iter().flat_map(|key| ["--session", key]).collect();
+        let mut recorder = Recorder::start_at(&place, &arguments, Some(&front));
+        recorder.input.take().unwrap().write_all(text.as_bytes()).unwrap();
+        let answers: Vec<Value> = (&mut recorder.answers)
+            .lines()
+            .map(|line| serde_json::from_str(&line.unwrap()).unwrap())
+            .collect();
+        assert_eq!(recorder.end(), (0, String::new()), "{key:?}, numbered: {numbered}");
+        assert_eq!(answers.len(), events as usize);
+        assert!(answers.iter().enumerate().all(|(n, answer)| answer["seq"] == n), "{answers:?}");
+        let status = service.status();
+        assert_eq!(status["events"]["stored"], events, "{key:?}, numbered: {numbered}");
+        assert_eq!(status["sessions"]["open"], 1, "{key:?}, numbered: {numbered}");
     }
 }
 

@@ -16,7 +16,7 @@ mod stop;
 mod systemd;
 
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use service::{PATIENCE, Place};
@@ -55,6 +55,16 @@ fn refused_with(place: &Place, change: impl FnOnce(&mut Command)) -> Refused {
     let after = began.elapsed();
     let said = std::io::read_to_string(child.stderr.take().unwrap()).unwrap();
     Refused { code: status.code(), said, after }
+}
+
+/// A process that does not outlive a test that fails.
+struct Guard(Child);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 /// The permission bits of a file.

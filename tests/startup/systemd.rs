@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::service::{BINARY, PATIENCE, Place, Service, connect, event, start_event, wait_for};
-use crate::{NOWHERE, refused_with};
+use crate::{Guard, NOWHERE, refused_with};
 
 /// Where systemd would listen.
 struct Manager {
@@ -63,16 +63,11 @@ fn readiness_status_and_the_end_are_told() {
 fn it_is_ready_only_when_it_answers() {
     let place = Place::new(NOWHERE, "");
     let mut manager = Manager::of(&place);
-    let mut child = place
-        .command(&["run"])
-        .env("NOTIFY_SOCKET", place.dir.path().join("notify"))
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
+    let mut command = place.command(&["run"]);
+    command.env("NOTIFY_SOCKET", place.dir.path().join("notify")).stderr(Stdio::null());
+    let _service = Guard(command.spawn().unwrap());
     manager.hear(|lines| lines.contains(&"READY=1"));
     let answer = connect(&place.socket()).and_then(|mut socket| socket.send("GET", "/v1/status", &[], b""));
-    child.kill().unwrap();
-    child.wait().unwrap();
     assert_eq!(answer.unwrap().status, 200);
 }
 
@@ -116,14 +111,13 @@ fn a_reload_is_told() {
 #[test]
 fn a_socket_passed_by_systemd_is_used_and_left_in_its_place() {
     let place = Place::new(NOWHERE, "");
-    let passed = place.dir.path().join("passed.sock");
-    let own = place.socket();
+    let passed = place.socket();
     let mut command = Command::new("systemd-socket-activate");
     command.arg("-l").arg(&passed).arg("--").arg(BINARY);
     command.args(["run", "--config", place.config.to_str().unwrap()]);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    let mut child = match command.spawn() {
-        Ok(child) => child,
+    let mut service = match command.spawn() {
+        Ok(child) => Guard(child),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             println!("skipped: there is no systemd-socket-activate here");
             return;
@@ -131,48 +125,43 @@ fn a_socket_passed_by_systemd_is_used_and_left_in_its_place() {
         Err(error) => panic!("systemd-socket-activate: {error}"),
     };
     // The first connection starts the service, which answers it all the same.
-    let answers = wait_for("the passed socket", || connect(&passed).ok()).send("GET", "/v1/status", &[], b"");
-    let own_was_made = own.exists();
-    let pid = child.id().to_string();
+    let answer = wait_for("the passed socket", || connect(&passed).ok()).send("GET", "/v1/status", &[], b"");
+    assert_eq!(answer.unwrap().status, 200);
+    let pid = service.0.id().to_string();
     assert!(Command::new("kill").args(["-s", "TERM", &pid]).status().unwrap().success());
-    let ended = child.wait().unwrap();
-    assert_eq!(answers.unwrap().status, 200);
-    assert!(!own_was_made, "two sockets");
-    assert!(ended.success());
+    assert!(service.0.wait().unwrap().success());
     assert!(passed.exists(), "the socket is systemd's to remove");
 }
 
 #[test]
-fn several_restarts_on_one_passed_socket_lose_nothing() {
+fn while_the_service_is_down_a_passed_socket_keeps_what_comes() {
     let place = Place::new(NOWHERE, "");
     let passed = place.dir.path().join("passed.sock");
     let listener = UnixListener::bind(&passed).unwrap();
-    let start = |place: &Place| {
+    let start = || {
         let mut command = Command::new("sh");
         // The listener comes in as standard input and is passed on as systemd does it.
         let line = "exec 3<&0 </dev/null; LISTEN_FDS=1 LISTEN_PID=$$ exec \"$0\" \"$@\"";
         command.args(["-c", line, BINARY, "run", "--config", place.config.to_str().unwrap()]);
         command.stdin(Stdio::from(std::os::fd::OwnedFd::from(listener.try_clone().unwrap())));
-        command.env_clear().env("HOME", place.dir.path()).stderr(Stdio::null()).spawn().unwrap()
+        Guard(command.env_clear().env("HOME", place.dir.path()).stderr(Stdio::null()).spawn().unwrap())
     };
-    let mut child = start(&place);
-    let say = |event: &serde_json::Value| {
-        let text = event.to_string();
-        let headers = [("content-type", "application/json")];
-        connect(&passed).unwrap().send("POST", "/v1/sessions/k/events", &headers, text.as_bytes()).unwrap()
+    let request = |event: &serde_json::Value| {
+        let (text, mut connection) = (event.to_string(), connect(&passed).unwrap());
+        let head =
+            "POST /v1/sessions/k/events HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n";
+        let whole = format!("{head}content-length: {}\r\n\r\n{text}", text.len());
+        connection.raw(whole.as_bytes()).unwrap();
+        connection
     };
-    assert_eq!(say(&start_event("one")).status, 201);
-    child.kill().unwrap();
-    child.wait().unwrap();
-    // Nobody is there; the request waits in the socket's queue for the next start.
-    let waiting = std::thread::scope(|scope| {
-        let waiting = scope.spawn(|| say(&event("media.play", 1, 0)));
-        child = start(&place);
-        waiting.join().unwrap()
-    });
-    child.kill().unwrap();
-    child.wait().unwrap();
-    assert_eq!((waiting.status, waiting.json()["seq"].clone()), (200, 1.into()), "{}", waiting.text());
+    let service = start();
+    assert_eq!(request(&start_event("one")).answer().unwrap().status, 201);
+    drop(service);
+    let mut waiting = request(&event("media.play", 1, 0));
+    let _service = start();
+    let answer = waiting.answer().unwrap();
+    assert_eq!((answer.status, answer.json()["seq"].clone()), (200, 1.into()), "{}", answer.text());
+    assert!(!place.socket().exists(), "no second socket beside the passed one");
 }
 
 #[test]
