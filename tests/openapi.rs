@@ -312,6 +312,22 @@ fn a_full_journal(document: &mut Document) {
     api.expect(503, "POST", CALL_WITH_HINT, &["or2", "sessionStart"], &large);
     api.expect(503, "POST", INTERACT, &[], &large);
     api.expect(503, "POST", INTERACT_WITH_HINT, &["or2"], &large);
+    // Two that ask and take nothing: who asks after them is told to wait.
+    let paths = [EVENTS, "/v1/sessions/{key}/payload"];
+    let ask = |path: &str| {
+        let mut connection = service.connect().unwrap();
+        let path = path.replace("{key}", "one");
+        connection.raw(format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n").as_bytes()).unwrap();
+        connection
+    };
+    let silent = [EVENTS, EVENTS].map(ask);
+    service.status();
+    for (path, mut connection) in paths.map(|path| (path, ask(path))) {
+        let answer = connection.answer().unwrap();
+        assert_eq!(answer.status, 429, "{}", answer.text());
+        api.document.judge("GET", path, &answer);
+    }
+    drop(silent);
     // Reading goes on.
     api.expect(200, "GET", EVENTS, &["one"], &Value::Null);
     api.expect(200, "GET", "/v1/status", &[], &Value::Null);

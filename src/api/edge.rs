@@ -155,25 +155,11 @@ fn native_event(
 }
 
 /// A problem of an event, as the caller wrote the event.
-fn in_envelope(problem: Problem, path: &str) -> Problem {
-    in_xdm(problem).under(path)
-}
-
-/// Names of members that differ between an event of its own and one inside a live `xdm`.
-fn in_xdm(mut problem: Problem) -> Problem {
-    for (ours, theirs) in [("mediaEventType", "eventType"), ("mediaEventTimestamp", "timestamp")] {
-        if let Some(outer) = problem.path.strip_suffix(ours) {
-            problem.path = format!("{outer}{theirs}");
-        }
+fn in_envelope(mut problem: Problem, path: &str) -> Problem {
+    if problem.path == "mediaEventTimestamp" {
+        problem.path = "timestamp".into();
     }
-    problem
-}
-
-/// A refusal of the journal, as the caller of a live event wrote it.
-fn refused(refusal: Refusal) -> AdobeError {
-    let mut error = ApiError::from(refusal);
-    error.problems = error.problems.into_iter().map(in_xdm).collect();
-    AdobeError(error)
+    problem.under(path)
 }
 
 /// The answer to a start: which session was made for which event.
@@ -205,7 +191,7 @@ async fn start_sessions(api: &Api, scope: Scope, envelopes: &[Envelope<'_>]) -> 
             ..Append::new(scope.uid, key, vec![event])
         });
     }
-    api.journal.append_all(appends).await.map_err(refused)?;
+    api.journal.append_all(appends).await?;
     Ok(started(&keys))
 }
 
@@ -223,7 +209,7 @@ async fn add_events(api: &Api, scope: Scope, envelopes: &[Envelope<'_>], kind: E
     api.journal.append_all(appends).await.map_err(|refusal| match refusal {
         // Of a session that nobody started, to the caller it is the session that is wrong, not the event.
         Refusal::NotStarted => AdobeError(Refusal::UnknownSession.into()),
-        other => refused(other),
+        other => other.into(),
     })?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }

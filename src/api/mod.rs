@@ -1,6 +1,7 @@
 //! The local API: one router, two faces, one journal (product section 4).
 
 mod body;
+mod bulk;
 mod caller;
 mod connection;
 mod edge;
@@ -11,10 +12,10 @@ mod status;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use axum::Router;
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use axum::{Extension, Router};
 use tokio::sync::watch;
 
 use self::caller::Gate;
@@ -68,6 +69,7 @@ pub fn router(api: Arc<Api>) -> Router {
         .fallback(nowhere)
         .method_not_allowed_fallback(wrong_method)
         .layer(middleware::from_fn(body::receive))
+        .layer(Extension(Arc::new(bulk::Turns::default())))
         .with_state(api)
 }
 

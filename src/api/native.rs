@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use super::problem::ApiError;
 use super::status::{metrics, status_of};
-use super::{Api, body, body::Received};
+use super::{Api, body, body::Received, bulk::Turns};
 use crate::event::Problem;
 use crate::journal::{Append, Appended, Detail, Outgoing, Page, Refusal, Scope};
 use crate::json;
@@ -180,8 +180,10 @@ pub(super) async fn detail(
 pub(super) async fn recorded(
     Shared(api): Shared<Arc<Api>>,
     Extension(scope): Extension<Scope>,
+    Extension(turns): Extension<Arc<Turns>>,
     Named(key): Named,
 ) -> Reply<Response> {
+    let turn = turns.take(scope.uid).await?;
     let events = api.journal.recorded(scope, key.to_string()).await?;
     let mut text = String::from("{\"events\":[");
     for (at, event) in events.iter().enumerate() {
@@ -191,7 +193,7 @@ pub(super) async fn recorded(
         with_seq(&event.body, event.seq, &mut text);
     }
     text.push_str("]}");
-    Ok(([(header::CONTENT_TYPE, "application/json")], text).into_response())
+    Ok(turn.json(text))
 }
 
 /// Appends the object `body`, with its number if it does not carry one.
@@ -210,11 +212,12 @@ fn with_seq(body: &str, seq: u64, out: &mut String) {
 pub(super) async fn payload_of(
     Shared(api): Shared<Arc<Api>>,
     Extension(scope): Extension<Scope>,
+    Extension(turns): Extension<Arc<Turns>>,
     Named(key): Named,
 ) -> Reply<Response> {
+    let turn = turns.take(scope.uid).await?;
     let outgoing = api.journal.outgoing_by_key(scope, key.to_string()).await?;
-    let body = build(&api, &outgoing)?;
-    Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response())
+    Ok(turn.json(build(&api, &outgoing)?))
 }
 
 fn build(api: &Api, outgoing: &Outgoing) -> Reply<Vec<u8>> {

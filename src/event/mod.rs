@@ -26,6 +26,9 @@ const IDENTITY: &str = "identityMap";
 /// Seconds of a day: from here on no playhead of a live stream is right.
 const DAY: f64 = 86_400.0;
 
+/// Characters of a title that are kept beside the event.
+const MAX_TITLE: usize = 200;
+
 /// An event that may be journaled.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CheckedEvent<'a> {
@@ -68,7 +71,7 @@ pub fn check(raw: &[u8]) -> Result<CheckedEvent<'_>, Vec<Problem>> {
         (true, Some(found)) => {
             let body = json::trim(text);
             let title = ["friendlyName", "name"].into_iter().find_map(|name| {
-                found.details?.get(name)?.as_str().filter(|title| !title.is_empty()).map(str::to_owned)
+                found.details?.get(name)?.as_str().filter(|title| !title.is_empty()).map(short)
             });
             Ok(CheckedEvent {
                 kind: found.kind,
@@ -128,6 +131,14 @@ pub fn compose(parts: &Parts<'_>) -> String {
     }
     event.push('}');
     event
+}
+
+/// As much of a title as people look at; lists repeat it.
+fn short(title: &str) -> String {
+    match title.char_indices().nth(MAX_TITLE) {
+        Some((end, _)) => format!("{}…", &title[..end]),
+        None => title.to_owned(),
+    }
 }
 
 /// The raw text of a member of an object.

@@ -228,3 +228,40 @@ fn a_body_beyond_all_measure_is_not_waited_for() {
     assert!(connection.answer().is_err(), "and the connection is closed");
     assert_eq!(service.status()["sessions"]["open"], 0);
 }
+
+/// Most memory that the service has had, in KiB.
+fn peak_memory(service: &Service<'_>) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", service.child.id())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn large_answers_that_nobody_takes_cost_no_more_than_one() {
+    let place = Place::new(NOWHERE, "");
+    let service = place.start();
+    let mut old = innocent(&service);
+    let mut large = event("media.ping", 9, 9);
+    large["mediaCollection"]["filler"] = "x".repeat(60_000).into();
+    let batch = format!("[{}]", [&large.to_string(); 15].map(String::as_str).join(","));
+    for _ in 0..8 {
+        assert_eq!(post(&mut old, "innocent", &batch).status, 200);
+    }
+    let before = peak_memory(&service);
+    let ask = b"GET /v1/sessions/innocent/events HTTP/1.1\r\nhost: x\r\n\r\n";
+    let greedy: Vec<UnixStream> = (0..30)
+        .map(|_| {
+            let mut stream = dial(&service);
+            stream.write_all(ask).unwrap();
+            stream
+        })
+        .collect();
+    // Recording goes on meanwhile; so does reading, once the one that takes nothing has been given up.
+    others_are_unaffected(&service, &mut old, 121);
+    drop(greedy);
+    let answer = old.send("GET", "/v1/sessions/innocent/events", &[], b"").unwrap();
+    assert_eq!((answer.status, answer.json()["events"].as_array().unwrap().len()), (200, 122));
+    let grown = peak_memory(&service) - before;
+    assert!(grown < 80 * 1024, "the service grew by {grown} KiB over answers of 7 MB");
+}

@@ -143,4 +143,13 @@ fn facts_of_a_session() {
         session.as_object_mut().unwrap().remove(name);
     }
     assert_eq!(service.get("/v1/sessions")["sessions"], json!([session]), "a list shows the same facts");
+
+    // Of a title as long as an event may be a list repeats the beginning.
+    start["mediaCollection"]["sessionDetails"]["friendlyName"] = "é".repeat(30_000).into();
+    service.record("two", &start);
+    assert_eq!(service.get("/v1/sessions/two")["title"], format!("{}…", "é".repeat(200)));
+    assert_eq!(
+        service.get("/v1/sessions/two/events")["events"][0]["mediaCollection"],
+        start["mediaCollection"]
+    );
 }
