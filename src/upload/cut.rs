@@ -140,7 +140,8 @@ mod tests {
     #[test]
     fn s12_4_a_cut_lies_outside_ad_breaks_and_between_chapters() {
         use EventType as T;
-        let cases: [(&str, Vec<(T, i64)>, Option<&[usize]>); 6] = [
+        type Case<'a> = (&'a str, Vec<(T, i64)>, Option<&'a [usize]>);
+        let cases: [Case<'_>; 6] = [
             (
                 "in the middle",
                 vec![(T::SessionStart, 0), (T::Play, 1), (T::Ping, 2), (T::Ping, 3)],
