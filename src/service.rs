@@ -237,6 +237,7 @@ fn policy(config: &Config) -> Policy {
             config.journal.max_bytes / 100 * config.journal.max_percent_per_user as u64,
         )
         .unwrap_or(i64::MAX),
+        evict: config.journal.evict,
         max_open_per_user: config.journal.max_open_sessions_per_user,
         keep_receipts_ms: ms(config.journal.keep_receipts),
         keep_quarantined_ms: ms(config.journal.keep_quarantined),

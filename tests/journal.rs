@@ -22,6 +22,7 @@ fn policy() -> Policy {
         implementation: r#"{"name":"n","version":"1","environment":"app"}"#.into(),
         max_bytes: 64 << 20,
         max_bytes_per_user: 48 << 20,
+        evict: false,
         max_open_per_user: 64,
         keep_receipts_ms: 86_400_000,
         keep_quarantined_ms: 86_400_000,

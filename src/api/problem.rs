@@ -169,6 +169,12 @@ impl From<Refusal> for ApiError {
                     "The journal is full: {detail}. Nothing of this request was recorded; send it again later."
                 ),
             ),
+            Refusal::NoSpace(detail) => ApiError::storage(
+                "journal_full",
+                format!(
+                    "The disk is full: {detail}. Nothing of this request was recorded; send it again later."
+                ),
+            ),
             Refusal::Damaged(detail) => ApiError::storage(
                 "storage",
                 format!("The journal holds rows that are damaged: {detail}. Run `afterplay check`."),

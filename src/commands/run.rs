@@ -90,7 +90,14 @@ struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hangup: Signal,
+    /// Caught and forgotten: a write beyond a limit of file size fails then, and does not end the process.
+    #[cfg(target_os = "linux")]
+    _too_large: Signal,
 }
+
+/// SIGXFSZ, whose number `SignalKind` has no name for.
+#[cfg(target_os = "linux")]
+const SIGXFSZ: i32 = rustix::process::Signal::XFSZ.as_raw();
 
 impl Signals {
     fn new() -> std::io::Result<Signals> {
@@ -98,6 +105,8 @@ impl Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             hangup: signal(SignalKind::hangup())?,
+            #[cfg(target_os = "linux")]
+            _too_large: signal(SignalKind::from_raw(SIGXFSZ))?,
         })
     }
 

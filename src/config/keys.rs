@@ -193,6 +193,8 @@ pub static KEYS: &[Key] = &[
         "Room for the journal on disk"),
     key!([journal] max_percent_per_user = 75, restart, count(1, 100, "it is a part of max_bytes"),
         "How much of that room one local user may fill"),
+    key!([journal] evict = false, restart, switch(),
+        "Whether a user's oldest completed sessions give way to new events when there is no room; else these are refused"),
     key!([journal] keep_receipts = "30d", restart, duration(ms(0), days(3650), "it is counted in milliseconds"),
         "How long the receipt of a delivered session is kept"),
     key!([journal] keep_quarantined = "30d", restart,

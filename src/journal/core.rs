@@ -7,10 +7,13 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
+use rusqlite::ffi::SQLITE_IOERR_WRITE;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
 
+use super::heal::Files;
 use super::open::{Followed, Open};
-use super::schema::{self, OpenError};
+use super::schema::{self, OpenError, beside};
+use super::space::Reserve;
 use super::{Policy, Refusal, Signals};
 use crate::clock::{Clock, Moment, rfc3339};
 use crate::event::EventType;
@@ -39,8 +42,16 @@ pub(super) struct Core {
     pub(super) expired_at: Option<i64>,
     /// The memory was changed by the job that is running.
     pub(super) touched: bool,
+    /// Given up when there is no space left.
+    pub(super) reserve: Reserve,
+    /// The connection failed in a way after which it cannot be trusted.
+    pub(super) doubtful: bool,
+    /// Whether `conn` is one to the files.
+    pub(super) attached: bool,
+    /// The files it writes to.
+    pub(super) files: Files,
+    pub(super) lock: File,
     path: PathBuf,
-    _lock: File,
 }
 
 impl From<rusqlite::types::FromSqlError> for Refusal {
@@ -52,7 +63,12 @@ impl From<rusqlite::types::FromSqlError> for Refusal {
 impl From<rusqlite::Error> for Refusal {
     fn from(error: rusqlite::Error) -> Refusal {
         match error.sqlite_error_code() {
-            Some(ErrorCode::DiskFull) => Refusal::Full("no space is left on its file system".into()),
+            Some(ErrorCode::DiskFull) => Refusal::NoSpace("no space is left on its file system".into()),
+            _ if error.sqlite_error().is_some_and(|error| error.extended_code == SQLITE_IOERR_WRITE) => {
+                Refusal::NoSpace(
+                    "its file system takes no more: a quota, a limit of file size, or a fault".into(),
+                )
+            }
             _ => Refusal::Storage(error.to_string()),
         }
     }
@@ -60,14 +76,12 @@ impl From<rusqlite::Error> for Refusal {
 
 impl Core {
     pub(super) fn open(path: &Path, policy: Policy, clock: Clock) -> Result<Core, OpenError> {
-        let tag = rfc3339(clock.now().wall_ms).replace([':', '.'], "-");
-        let opened = schema::open(path, &tag)?;
-        if let Some(aside) = &opened.set_aside {
-            tracing::error!(
-                "the journal was damaged and could not be read; it was kept as {} and a new one was begun",
-                aside.display()
-            );
-        }
+        let now_ms = clock.now().boot_ms;
+        let mut reserve = Reserve::new(beside(path, ".reserve"), policy.max_bytes);
+        let opened = match schema::open(path, &tag(&clock)) {
+            Err(error) if error.is_full() && reserve.give_up(now_ms) => schema::open(path, &tag(&clock))?,
+            opened => opened?,
+        };
         let mut core = Core {
             conn: opened.conn,
             consent: policy.initial_consent,
@@ -83,16 +97,53 @@ impl Core {
             scrub: false,
             expired_at: None,
             touched: false,
+            reserve,
+            doubtful: false,
+            attached: true,
+            files: Files::default(),
+            lock: opened.lock,
             path: path.to_owned(),
-            _lock: opened.lock,
         };
-        core.start().map_err(|source| OpenError::Sqlite { path: path.to_owned(), source })?;
+        core.tell_of_damage(opened.set_aside.as_deref());
+        let failed = |source| OpenError::Sqlite { path: path.to_owned(), source };
+        let started = match core.start().map_err(failed) {
+            Err(error) if error.is_full() && core.reserve.give_up(now_ms) => {
+                core.undo().and_then(|()| core.start()).map_err(failed)
+            }
+            started => started,
+        };
+        started?;
+        if let Err(refusal) = core.take_reserve(now_ms) {
+            tracing::error!("nothing is recorded for now: {refusal}");
+        }
+        core.limit_wal().map_err(failed)?;
+        // An opt-out that the last process did not see to the end.
+        core.scrub = core.consent == Consent::Out;
+        core.after_commit();
+        core.files = Files::at(path);
         Ok(core)
     }
 
-    /// What every start does, in one commit: names the boot, ends what the last process or boot left under way.
-    fn start(&mut self) -> rusqlite::Result<()> {
-        self.conn.execute_batch("BEGIN IMMEDIATE")?;
+    /// Names a file that is set aside now.
+    pub(super) fn tag(&self) -> String {
+        tag(&self.clock)
+    }
+
+    pub(super) fn tell_of_damage(&self, set_aside: Option<&Path>) {
+        if let Some(aside) = set_aside {
+            tracing::error!(
+                "the journal was damaged and could not be read; it was kept as {} and a new one was begun",
+                aside.display()
+            );
+        }
+    }
+
+    fn undo(&self) -> rusqlite::Result<()> {
+        if self.conn.is_autocommit() { Ok(()) } else { self.conn.execute_batch("ROLLBACK") }
+    }
+
+    /// Writes down which boot this is.
+    fn name_boot(&mut self) -> rusqlite::Result<()> {
         let now = self.clock.now();
         self.conn.execute(
             "INSERT INTO boots (boot_id, first_boot_ms, first_wall_ms) VALUES (?1, ?2, ?3)
@@ -104,6 +155,24 @@ impl Core {
             [self.clock.boot_id()],
             |row| row.get(0),
         )?;
+        Ok(())
+    }
+
+    /// Takes up a connection that is new while everything else goes on.
+    pub(super) fn take_up(&mut self) -> rusqlite::Result<()> {
+        self.conn.execute_batch("BEGIN IMMEDIATE")?;
+        self.name_boot()?;
+        self.conn.execute_batch("COMMIT")?;
+        self.limit_wal()?;
+        self.touched = false;
+        self.work += 1;
+        self.reload()
+    }
+
+    /// What every start does, in one commit: names the boot, ends what the last process or boot left under way.
+    fn start(&mut self) -> rusqlite::Result<()> {
+        self.conn.execute_batch("BEGIN IMMEDIATE")?;
+        self.name_boot()?;
         self.close_interrupted_attempts()?;
         self.end_network_waits_of_other_boots()?;
         self.reload()?;
@@ -310,6 +379,7 @@ impl Core {
     }
 
     pub(super) fn begin(&mut self) -> Result<(), Refusal> {
+        self.make_sure()?;
         self.touched = false;
         Ok(self.conn.execute_batch("BEGIN IMMEDIATE")?)
     }
@@ -334,9 +404,7 @@ impl Core {
 
     /// Undoes the only job of a transaction.
     pub(super) fn rollback(&mut self) -> Result<(), Refusal> {
-        if !self.conn.is_autocommit() {
-            self.conn.execute_batch("ROLLBACK")?;
-        }
+        self.undo()?;
         self.forget_touched()
     }
 
@@ -354,11 +422,44 @@ impl Core {
         Ok(())
     }
 
+    /// What a job that failed says about the connection: a disk that is only full keeps its promises; after anything
+    /// else that is not the job's own fault the connection is not trusted before it was opened again.
+    pub(super) fn note(&mut self, failure: &Refusal) {
+        match failure {
+            Refusal::NoSpace(_) => self.run_short(),
+            Refusal::Storage(_) => self.doubtful = true,
+            _ => {}
+        }
+    }
+
     /// After a commit that failed: back to what the file says.
-    pub(super) fn recover(&mut self) {
+    pub(super) fn recover(&mut self, failure: &Refusal) {
+        self.note(failure);
         self.touched = true;
         if let Err(error) = self.rollback() {
+            self.doubtful = true;
             tracing::error!("reading the journal again after a failed commit: {error}");
+        }
+    }
+
+    /// Holds disk space in reserve, and the WAL so short that it fits into that.
+    pub(super) fn take_reserve(&mut self, now_ms: i64) -> Result<(), Refusal> {
+        if self.reserve.take(now_ms).map_err(no_space)? {
+            self.limit_wal()?;
+        }
+        Ok(())
+    }
+
+    fn limit_wal(&self) -> rusqlite::Result<()> {
+        self.conn.pragma_update(None, "wal_autocheckpoint", self.reserve.wal_pages())
+    }
+
+    /// A write found no space.
+    fn run_short(&mut self) {
+        if self.reserve.give_up(self.clock.now().boot_ms) {
+            tracing::error!(
+                "no space is left for the journal: nothing new is recorded until there is, uploads go on"
+            );
         }
     }
 
@@ -375,11 +476,18 @@ impl Core {
             }
         }
     }
+}
 
-    /// Puts the WAL into the main file and closes.
-    pub(super) fn close(self) {
-        if let Err(error) = self.conn.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)") {
-            tracing::warn!("the last checkpoint failed; the next start makes up for it: {error}");
+fn no_space(error: std::io::Error) -> Refusal {
+    use std::io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    match error.kind() {
+        StorageFull | QuotaExceeded | FileTooLarge => {
+            Refusal::NoSpace("its file system has no space left for the reserve that deliveries need".into())
         }
+        _ => Refusal::Storage(format!("keeping disk space in reserve: {error}")),
     }
+}
+
+fn tag(clock: &Clock) -> String {
+    rfc3339(clock.now().wall_ms).replace([':', '.'], "-")
 }

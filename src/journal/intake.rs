@@ -11,8 +11,6 @@ use crate::clock::Moment;
 use crate::event::{EventType, Problem};
 use crate::session::{Consent, Name, State};
 
-/// Left free under the quota, so that settling what is there always fits.
-const QUOTA_RESERVE: i64 = 256 * 1024;
 /// Warnings kept a session.
 const MAX_WARNINGS: usize = 50;
 
@@ -44,6 +42,7 @@ impl Core {
         if self.consent == Consent::Out {
             return Err(Refusal::ConsentOut);
         }
+        self.take_reserve(self.now().boot_ms)?;
         // A deadline holds from its moment on, whether or not the timer has fired yet.
         self.complete_due()?;
         if let Some(id) = self.open_by_key.get(&(append.owner, append.key.clone())).copied() {
@@ -144,36 +143,6 @@ impl Core {
             channel: policy.channel.clone().filter(|_| start.lacks.1),
             implementation: append.implementation.clone().unwrap_or_else(|| policy.implementation.clone()),
         })
-    }
-
-    /// Refuses before anything is written, so that a full journal costs nothing to ask.
-    pub(super) fn check_room(&self, append: &Append, plan: &Plan) -> Result<(), Refusal> {
-        let size = |(at, _): &(usize, i64)| {
-            ROW_BYTES + i64::try_from(append.events[*at].body.len()).unwrap_or(i64::MAX / 4096)
-        };
-        let new: i64 = plan.fresh.iter().map(size).sum();
-        let used = self.used_bytes()?;
-        let max = self.policy.max_bytes;
-        if new > 0 && used + new + QUOTA_RESERVE > max {
-            return Err(Refusal::Full(format!("it holds {used} of at most {max} bytes (journal.max_bytes)")));
-        }
-        let (mine, most) =
-            (self.taken.get(&append.owner).copied().unwrap_or(0), self.policy.max_bytes_per_user);
-        if new > 0 && mine + new > most {
-            return Err(Refusal::Full(format!(
-                "this user's events fill {mine} of at most {most} bytes (journal.max_percent_per_user)"
-            )));
-        }
-        Ok(())
-    }
-
-    /// Bytes of pages that hold something.
-    fn used_bytes(&self) -> Result<i64, Refusal> {
-        let number = |pragma: &str| -> rusqlite::Result<i64> {
-            self.conn.prepare_cached(pragma)?.query_row([], |row| row.get(0))
-        };
-        let pages = number("PRAGMA page_count")? - number("PRAGMA freelist_count")?;
-        Ok(pages * number("PRAGMA page_size")?)
     }
 
     /// Makes the session's row; its events follow.

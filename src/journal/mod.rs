@@ -5,16 +5,19 @@
 
 mod admin;
 mod core;
+mod heal;
 mod intake;
 mod open;
 mod outbox;
 mod plan;
 mod query;
+mod quota;
 mod resume;
 mod retire;
 mod rows;
 mod schema;
 mod settle;
+mod space;
 mod split;
 mod writer;
 
@@ -61,6 +64,8 @@ pub struct Policy {
     pub max_bytes: i64,
     /// Bytes one user's events may take of these.
     pub max_bytes_per_user: i64,
+    /// Whether a user's oldest completed sessions give way when there is no room.
+    pub evict: bool,
     /// Sessions a user may have open at once.
     pub max_open_per_user: usize,
     /// How long receipts are kept.
@@ -127,6 +132,11 @@ impl Append {
             prefix: String::new(),
         }
     }
+
+    /// Bytes of its events.
+    fn bytes(&self) -> usize {
+        self.events.iter().map(|event| event.body.len()).sum()
+    }
 }
 
 /// What became of an append.
@@ -183,9 +193,12 @@ pub enum Refusal {
     /// The user has too many open sessions.
     #[error("more than {0} open sessions")]
     TooManyOpen(usize),
-    /// Quota or disk is full.
+    /// The quota is full.
     #[error("the journal is full: {0}")]
     Full(String),
+    /// The disk is full.
+    #[error("the journal cannot grow: {0}")]
+    NoSpace(String),
     /// A row does not match its checksum.
     #[error("the journal is damaged: {0}")]
     Damaged(String),
@@ -268,12 +281,13 @@ impl Journal {
 
     /// Records events; they are synced when this returns.
     pub async fn append(&self, append: Append) -> Result<Appended, Refusal> {
-        self.call(move |core| core.append(append)).await
+        self.call_writing(append.bytes(), move |core| core.append(append)).await
     }
 
     /// Records several whole sessions at once: all or nothing.
     pub async fn append_all(&self, appends: Vec<Append>) -> Result<Vec<Appended>, Refusal> {
-        self.call(move |core| {
+        let bytes = appends.iter().map(Append::bytes).sum();
+        self.call_writing(bytes, move |core| {
             let mut appended = Vec::with_capacity(appends.len());
             for append in appends {
                 let prefix = append.prefix.clone();
@@ -290,8 +304,17 @@ impl Journal {
         T: Send + 'static,
         F: FnOnce(&mut Core) -> Result<T, Refusal> + Send + 'static,
     {
+        self.call_writing(0, work).await
+    }
+
+    /// The same for work that writes about so many bytes.
+    async fn call_writing<T, F>(&self, bytes: usize, work: F) -> Result<T, Refusal>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Core) -> Result<T, Refusal> + Send + 'static,
+    {
         let (reply, answer) = oneshot::channel();
-        let job: writer::Job = Box::new(move |core| {
+        let work: writer::Work = Box::new(move |core| {
             let result = core.and_then(work);
             let done = result.as_ref().map(|_| ()).map_err(Clone::clone);
             let finish: writer::Finish = Box::new(move |committed| {
@@ -301,7 +324,7 @@ impl Journal {
             (done, finish)
         });
         let gone = || Refusal::Storage("the journal's thread has ended".into());
-        self.jobs.send(job).map_err(|_| gone())?;
+        self.jobs.send(writer::Job { bytes, work }).map_err(|_| gone())?;
         answer.await.map_err(|_| gone())?
     }
 }

@@ -10,6 +10,8 @@ use crate::session::Loss;
 const EXPIRY_EVERY_MS: i64 = 3_600_000;
 /// Pages given back to the file system after a delivery, so that the file shrinks without a long pause.
 const VACUUM_PAGES: i64 = 256;
+/// The same on a full disk, where the WAL has little room.
+const VACUUM_PAGES_SHORT: i64 = 16;
 
 impl Core {
     /// Deletes the events of a session; answers how many of them came from a player.
@@ -32,7 +34,8 @@ impl Core {
                      AND id <= (SELECT coalesce(last_event, 9223372036854775807) FROM sessions WHERE id = ?1)",
             )?
             .execute([id])?;
-        let mut vacuum = self.conn.prepare_cached(&format!("PRAGMA incremental_vacuum({VACUUM_PAGES})"))?;
+        let pages = if self.reserve.is_missing() { VACUUM_PAGES_SHORT } else { VACUUM_PAGES };
+        let mut vacuum = self.conn.prepare_cached(&format!("PRAGMA incremental_vacuum({pages})"))?;
         let mut rows = vacuum.query([])?;
         while rows.next()?.is_some() {}
         Ok(recorded)

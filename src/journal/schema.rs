@@ -13,8 +13,8 @@ const APPLICATION_ID: i32 = 0x6166_706c;
 
 const MIGRATIONS: &[M<'static>] = &[M::up(include_str!("../../migrations/0001_journal.sql"))];
 
-/// Pages of WAL after which a commit also checkpoints: 2 MiB keeps recovery short on slow flash.
-const CHECKPOINT_PAGES: i64 = 512;
+/// Bytes of a page.
+pub(super) const PAGE_BYTES: i64 = 4096;
 
 /// Why a journal could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -68,6 +68,17 @@ pub enum OpenError {
     },
 }
 
+impl OpenError {
+    /// Whether the disk has no space left.
+    pub(super) fn is_full(&self) -> bool {
+        match self {
+            OpenError::Sqlite { source, .. } => source.sqlite_error_code() == Some(ErrorCode::DiskFull),
+            OpenError::Io { source, .. } => source.kind() == io::ErrorKind::StorageFull,
+            _ => false,
+        }
+    }
+}
+
 /// An open journal and the lock that makes it ours.
 pub(super) struct Opened {
     pub(super) conn: Connection,
@@ -81,16 +92,48 @@ pub(super) fn open(path: &Path, tag: &str) -> Result<Opened, OpenError> {
     let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     make_private_dir(dir)?;
     let lock = lock(path)?;
+    let (conn, set_aside) = open_files(path, tag)?;
+    Ok(Opened { conn, lock, set_aside })
+}
+
+/// Opens the files of a journal whose lock is held. A damaged one is set aside.
+pub(super) fn open_files(path: &Path, tag: &str) -> Result<(Connection, Option<PathBuf>), OpenError> {
     if let Some(version) = journal_version(path)? {
         refuse_newer(path, version)?;
     }
     match connect(path) {
-        Ok(conn) => Ok(Opened { conn, lock, set_aside: None }),
-        Err(OpenError::Sqlite { source, .. }) if is_damage(&source) => {
-            let aside = set_aside(path, tag)?;
-            Ok(Opened { conn: connect(path)?, lock, set_aside: Some(aside) })
-        }
+        Ok(conn) => Ok((conn, None)),
+        Err(OpenError::Sqlite { source, .. }) if is_damage(&source) => begin_anew(path, tag),
         Err(error) => Err(error),
+    }
+}
+
+/// Sets a damaged journal aside and begins another one.
+pub(super) fn begin_anew(path: &Path, tag: &str) -> Result<(Connection, Option<PathBuf>), OpenError> {
+    let aside = set_aside(path, tag)?;
+    Ok((connect(path)?, Some(aside)))
+}
+
+/// A connection to nothing, for the time between two to the files.
+#[expect(clippy::disallowed_methods, reason = "the journal is the one that opens SQLite")]
+pub(super) fn no_files() -> rusqlite::Result<Connection> {
+    Connection::open_in_memory()
+}
+
+/// The lock as it has to be held: `held`, unless its file was removed.
+pub(super) fn lock_again(path: &Path, held: &File) -> Result<File, OpenError> {
+    use std::os::unix::fs::MetadataExt;
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    make_private_dir(dir)?;
+    let lock_path = beside(path, ".lock");
+    let failed =
+        |source| OpenError::Io { doing: "looking at the lock file", path: lock_path.clone(), source };
+    let mine = held.metadata().map_err(failed)?;
+    match fs::metadata(&lock_path) {
+        Ok(found) if (found.dev(), found.ino()) == (mine.dev(), mine.ino()) => {
+            held.try_clone().map_err(failed)
+        }
+        _ => lock(path),
     }
 }
 
@@ -109,7 +152,7 @@ fn make_private_dir(dir: &Path) -> Result<(), OpenError> {
     })
 }
 
-fn private_file(path: &Path) -> fs::OpenOptions {
+pub(super) fn private_file(path: &Path) -> fs::OpenOptions {
     let mut options = File::options();
     options.read(true).write(true).create(true).truncate(false);
     #[cfg(unix)]
@@ -235,16 +278,17 @@ fn prepare(conn: &Connection, new: bool) -> rusqlite::Result<()> {
     // Nobody else has business here: no shared-memory file, no locks to take for each transaction.
     conn.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
     if new {
-        // Before the first page is written, else it stays off until a full VACUUM.
+        // Both before the first page is written, else they wait for a full VACUUM.
+        conn.pragma_update(None, "page_size", PAGE_BYTES)?;
         conn.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
         conn.pragma_update(None, "application_id", APPLICATION_ID)?;
     }
     conn.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
     // Each commit is synced: what is acknowledged survives a pulled plug.
     conn.pragma_update(None, "synchronous", "FULL")?;
-    conn.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
-    // What an opt-out erases must not survive in a free page.
-    conn.pragma_update(None, "secure_delete", "ON")?;
+    // Not ON: that writes every freed page once more, which a full disk has no room for. The free pages and the WAL go
+    // when an opt-out rebuilds the file.
+    conn.pragma_update(None, "secure_delete", "FAST")?;
     conn.pragma_update(None, "foreign_keys", "ON")?;
     conn.pragma_update(None, "trusted_schema", "OFF")?;
     conn.pragma_update(None, "temp_store", "MEMORY")?;
@@ -261,7 +305,8 @@ fn not_a_journal() -> rusqlite::Error {
     )
 }
 
-fn is_damage(error: &rusqlite::Error) -> bool {
+/// Whether the file, and not the disk or the program, is at fault.
+pub(super) fn is_damage(error: &rusqlite::Error) -> bool {
     matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
 }
 
@@ -306,7 +351,7 @@ pub(super) fn remove_set_aside(path: &Path) -> io::Result<()> {
 }
 
 /// Makes the directory entry of a new journal durable before anything in it is acknowledged.
-fn sync_dir(path: &Path) -> Result<(), OpenError> {
+pub(super) fn sync_dir(path: &Path) -> Result<(), OpenError> {
     let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     File::open(dir).and_then(|dir| dir.sync_all()).map_err(|source| OpenError::Io {
         doing: "syncing the journal's folder",
@@ -339,7 +384,7 @@ mod tests {
             ("synchronous", "2"),
             ("locking_mode", "exclusive"),
             ("auto_vacuum", "2"),
-            ("secure_delete", "1"),
+            ("secure_delete", "2"),
             ("user_version", "1"),
         ] {
             assert_eq!(text(pragma), value, "{pragma}");

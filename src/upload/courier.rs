@@ -190,7 +190,7 @@ impl Courier {
 
     fn troubled(&self, until: i64) -> View {
         let (reason, detail) = match &self.trouble {
-            Some(refusal @ Refusal::Full(_)) => ("journal_full", refusal.to_string()),
+            Some(refusal @ (Refusal::Full(_) | Refusal::NoSpace(_))) => ("journal_full", refusal.to_string()),
             refusal => ("storage", refusal.as_ref().map(ToString::to_string).unwrap_or_default()),
         };
         View { next_attempt_ms: Some(until), ..View::because(Doing::Waiting, reason, &detail) }

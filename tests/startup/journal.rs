@@ -23,12 +23,12 @@ fn open(place: &Place) -> Connection {
     Connection::open(place.journal()).unwrap()
 }
 
-/// Every file beside the journal but the lock, with its bytes.
+/// Every file of the journal but the lock and the reserve, with its bytes.
 fn files(place: &Place) -> Vec<(PathBuf, Vec<u8>)> {
     let mut files: Vec<_> = fs::read_dir(place.journal().parent().unwrap())
         .unwrap()
         .map(|entry| entry.unwrap().path())
-        .filter(|path| path.extension().is_none_or(|extension| extension != "lock"))
+        .filter(|path| path.extension().is_none_or(|extension| extension != "lock" && extension != "reserve"))
         .map(|path| (path.clone(), fs::read(path).unwrap()))
         .collect();
     files.sort();
