@@ -130,7 +130,7 @@ impl Config {
                 path: PathBuf::new(),
                 max_bytes: 0,
                 max_percent_per_user: 0,
-                evict: false,
+                evict: true,
                 keep_receipts: none,
                 keep_quarantined: none,
                 max_open_sessions_per_user: 0,

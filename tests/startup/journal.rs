@@ -158,7 +158,12 @@ fn an_empty_file_is_a_new_journal() {
     service.play("first");
     assert!(service.stop().success());
     assert!(!place.log_text().contains("ERROR"), "{}", place.log_text());
-    assert_eq!(files(&place).len(), 1);
+    assert_eq!(
+        files(&place).len(),
+        1,
+        "{:?}",
+        files(&place).iter().map(|(path, _)| path).collect::<Vec<_>>()
+    );
 }
 
 #[test]
