@@ -22,6 +22,9 @@ use crate::session::{self, Consent, Key, OpenTimes, Why};
 /// Rough cost of an event's row besides its body, for the quotas.
 pub(super) const ROW_BYTES: i64 = 120;
 
+/// Pages given back after each commit on a full disk: as much as a WAL of little room holds.
+const SHRINK_PAGES: i64 = 64;
+
 pub(super) struct Core {
     pub(super) conn: Connection,
     pub(super) clock: Clock,
@@ -78,9 +81,11 @@ impl Core {
     pub(super) fn open(path: &Path, policy: Policy, clock: Clock) -> Result<Core, OpenError> {
         let now_ms = clock.now().boot_ms;
         let mut reserve = Reserve::new(beside(path, ".reserve"), policy.max_bytes);
-        let opened = match schema::open(path, &tag(&clock)) {
-            Err(error) if error.is_full() && reserve.give_up(now_ms) => schema::open(path, &tag(&clock))?,
-            opened => opened?,
+        let opened = loop {
+            match schema::open(path, &tag(&clock)) {
+                Err(error) if error.is_full() && reserve.give_up(now_ms) => {}
+                opened => break opened?,
+            }
         };
         let mut core = Core {
             conn: opened.conn,
@@ -106,13 +111,14 @@ impl Core {
         };
         core.tell_of_damage(opened.set_aside.as_deref());
         let failed = |source| OpenError::Sqlite { path: path.to_owned(), source };
-        let started = match core.start().map_err(failed) {
-            Err(error) if error.is_full() && core.reserve.give_up(now_ms) => {
-                core.undo().and_then(|()| core.start()).map_err(failed)
+        while let Err(error) = core.start().map_err(failed) {
+            core.undo().map_err(failed)?;
+            if !error.is_full() || !core.reserve.give_up(now_ms) {
+                return Err(error);
             }
-            started => started,
-        };
-        started?;
+            // A WAL that has reached the main file is room.
+            core.shrink();
+        }
         if let Err(refusal) = core.take_reserve(now_ms) {
             tracing::error!("nothing is recorded for now: {refusal}");
         }
@@ -450,13 +456,26 @@ impl Core {
         Ok(())
     }
 
+    /// Gives pages that deliveries have freed back to a disk that is full. The WAL keeps its blocks: they would be
+    /// gone. A try: it may lack the space itself.
+    fn shrink(&self) {
+        let tried = self
+            .vacuum(SHRINK_PAGES)
+            .and_then(|()| self.conn.execute_batch("PRAGMA wal_checkpoint(PASSIVE)"));
+        if let Err(error) = tried {
+            tracing::debug!("the journal could not be made smaller: {error}");
+        }
+    }
+
     fn limit_wal(&self) -> rusqlite::Result<()> {
         self.conn.pragma_update(None, "wal_autocheckpoint", self.reserve.wal_pages())
     }
 
     /// A write found no space.
     fn run_short(&mut self) {
-        if self.reserve.give_up(self.clock.now().boot_ms) {
+        let first = !self.reserve.is_missing();
+        self.reserve.give_up(self.clock.now().boot_ms);
+        if first {
             tracing::error!(
                 "no space is left for the journal: nothing new is recorded until there is, uploads go on"
             );
@@ -466,6 +485,9 @@ impl Core {
     /// What cannot be done inside a transaction: pages and WAL frames of erased rows leave the files. When that fails
     /// it is tried again after the next commit.
     pub(super) fn after_commit(&mut self) {
+        if self.reserve.is_missing() && self.attached {
+            self.shrink();
+        }
         if self.scrub {
             let vacuumed = self.conn.execute_batch("VACUUM; PRAGMA wal_checkpoint(TRUNCATE)");
             let removed = schema::remove_set_aside(&self.path);
@@ -482,7 +504,7 @@ fn no_space(error: std::io::Error) -> Refusal {
     use std::io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
     match error.kind() {
         StorageFull | QuotaExceeded | FileTooLarge => {
-            Refusal::NoSpace("its file system has no space left for the reserve that deliveries need".into())
+            Refusal::Full("its file system has no space left for the reserve that deliveries need".into())
         }
         _ => Refusal::Storage(format!("keeping disk space in reserve: {error}")),
     }

@@ -34,11 +34,17 @@ impl Core {
                      AND id <= (SELECT coalesce(last_event, 9223372036854775807) FROM sessions WHERE id = ?1)",
             )?
             .execute([id])?;
-        let pages = if self.reserve.is_missing() { VACUUM_PAGES_SHORT } else { VACUUM_PAGES };
+        self.vacuum(if self.reserve.is_missing() { VACUUM_PAGES_SHORT } else { VACUUM_PAGES })?;
+        Ok(recorded)
+    }
+
+    /// Gives so many free pages back to the file system.
+    pub(super) fn vacuum(&self, pages: i64) -> rusqlite::Result<()> {
         let mut vacuum = self.conn.prepare_cached(&format!("PRAGMA incremental_vacuum({pages})"))?;
         let mut rows = vacuum.query([])?;
+        // Each step frees one.
         while rows.next()?.is_some() {}
-        Ok(recorded)
+        Ok(())
     }
 
     /// Lets receipts and quarantined sessions go whose time is over; the latter are a loss.

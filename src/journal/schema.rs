@@ -115,7 +115,6 @@ pub(super) fn begin_anew(path: &Path, tag: &str) -> Result<(Connection, Option<P
 }
 
 /// A connection to nothing, for the time between two to the files.
-#[expect(clippy::disallowed_methods, reason = "the journal is the one that opens SQLite")]
 pub(super) fn no_files() -> rusqlite::Result<Connection> {
     Connection::open_in_memory()
 }
@@ -223,6 +222,9 @@ fn connect(path: &Path) -> Result<Connection, OpenError> {
     })?;
     let sqlite = |source| OpenError::Sqlite { path: path.to_owned(), source };
     let mut conn = open_connection(path).map_err(sqlite)?;
+    // Nobody else has business here. Before the first look, as that would make a shared-memory file, for which a full
+    // disk has no room; and there are no locks to take for each transaction.
+    conn.pragma_update(None, "locking_mode", "EXCLUSIVE").map_err(sqlite)?;
     // The header may be older than what the WAL holds, so SQLite is asked as well before anything is written.
     let leave_as_is = |conn: &Connection, error| {
         let _ = conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
@@ -275,8 +277,6 @@ fn contents(conn: &Connection, path: &Path) -> rusqlite::Result<Contents> {
 }
 
 fn prepare(conn: &Connection, new: bool) -> rusqlite::Result<()> {
-    // Nobody else has business here: no shared-memory file, no locks to take for each transaction.
-    conn.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
     if new {
         // Both before the first page is written, else they wait for a full VACUUM.
         conn.pragma_update(None, "page_size", PAGE_BYTES)?;

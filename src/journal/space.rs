@@ -4,7 +4,7 @@
 //! when a write finds no space, so that deliveries can be settled and free the space, and taken back before anything
 //! new is recorded.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
@@ -18,6 +18,8 @@ const MOST: u64 = 4 << 20;
 const LEAST: u64 = 64 << 10;
 /// The part of a small journal or a small file system that the reserve takes.
 const PART: u64 = 8;
+/// Parts in which the reserve is given up.
+const SLICES: u64 = 4;
 /// Between two tries to take the reserve back.
 const AGAIN_MS: i64 = 1000;
 
@@ -70,10 +72,15 @@ impl Reserve {
         Ok(true)
     }
 
-    /// Gives the blocks up. Answers whether there were any.
+    /// Gives a slice of the blocks up: what the journal does not get hold of at once others may take. Answers whether
+    /// there was one.
     pub(super) fn give_up(&mut self, now_ms: i64) -> bool {
-        self.state = State::Missing(now_ms);
-        fs::remove_file(&self.path).is_ok()
+        if !self.is_missing() {
+            self.state = State::Missing(now_ms);
+        }
+        let Ok(file) = File::options().write(true).open(&self.path) else { return false };
+        let held = file.metadata().map_or(0, |file| file.len());
+        held > 0 && file.set_len(held.saturating_sub(self.bytes.div_ceil(SLICES))).is_ok()
     }
 
     fn allocate(&mut self) -> io::Result<()> {
@@ -83,18 +90,20 @@ impl Reserve {
         if file.metadata()?.len() == self.bytes {
             return Ok(());
         }
+        let held = file.metadata()?.len();
         let filled = self.fill(&mut file);
         if filled.is_err() {
-            let _ = fs::remove_file(&self.path);
+            file.set_len(held.min(self.bytes))?;
         }
         filled
     }
 
     fn fill(&self, file: &mut File) -> io::Result<()> {
-        file.set_len(0)?;
+        file.set_len(file.metadata()?.len().min(self.bytes))?;
         match rustix::fs::fallocate(&*file, FallocateFlags::empty(), 0, self.bytes) {
             Ok(()) => Ok(()),
             Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS | rustix::io::Errno::INVAL) => {
+                file.set_len(0)?;
                 let zeros = vec![0; usize::try_from(LEAST).unwrap_or(0)];
                 for _ in 0..self.bytes / LEAST {
                     file.write_all(&zeros)?;
@@ -113,6 +122,8 @@ fn size_for(max_bytes: u64, total: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
@@ -124,11 +135,15 @@ mod tests {
         assert!(!reserve.take(1).unwrap());
         let blocks = std::os::unix::fs::MetadataExt::blocks(&fs::metadata(&path).unwrap());
         assert!(blocks * 512 >= MOST);
-        assert!(reserve.give_up(10));
-        assert!(!path.exists() && reserve.is_missing());
+        assert!(reserve.give_up(10) && reserve.give_up(900));
+        assert_eq!(fs::metadata(&path).unwrap().len(), MOST / 2);
+        assert!(reserve.is_missing());
+        assert!(reserve.give_up(900) && reserve.give_up(900) && !reserve.give_up(900));
+        assert_eq!(fs::metadata(&path).unwrap().len(), 0);
         assert!(reserve.take(1009).is_err());
         assert!(reserve.take(1010).unwrap());
-        assert!(path.exists() && !reserve.is_missing());
+        assert_eq!(fs::metadata(&path).unwrap().len(), MOST);
+        assert!(!reserve.is_missing());
     }
 
     #[test]

@@ -297,6 +297,8 @@ impl Courier {
         let (session, built) = match self.pack(id, timestamp).await {
             Ok(Some(packed)) => packed,
             Ok(None) => return Ok(()),
+            // That is no fault of this session's.
+            Err(refusal @ Refusal::NoSpace(_)) => return Err(refusal),
             Err(refusal) => {
                 // Others may still be readable.
                 tracing::warn!("a session could not be read and is left alone for now: {refusal}");
@@ -429,6 +431,7 @@ impl Courier {
                 let pending = self.parts.journal.end_all_waits().await;
                 self.forced = true;
                 self.patience.granted();
+                self.ledger.hurry();
                 self.step().await;
                 let _ = reply.send(pending);
             }

@@ -66,6 +66,11 @@ impl Ledger {
         self.network_waits = true;
     }
 
+    /// The journal is asked again at once, although it refused.
+    pub(super) fn hurry(&mut self) {
+        self.patience.granted();
+    }
+
     /// Sessions whose last attempt is not settled yet.
     pub(super) fn unsettled(&self) -> impl Iterator<Item = i64> {
         self.settlements.iter().map(|settlement| settlement.id)
