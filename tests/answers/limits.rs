@@ -80,7 +80,7 @@ fn s11_backoff_n_ends_after_n_answers_and_24_h() {
         for (past, (.., last)) in pasts(limit(row).unwrap()).into_iter().enumerate() {
             let session = tried(&service, &format!("{}-{past}", key(*n)), 2);
             let state = if last { "quarantined" } else { "completed" };
-            assert_eq!(session["state"], state, "{past} of {n} {row:?}: {session}");
+            assert_eq!(session["state"], state, "{past} of {n} {row}: {session}");
             assert_eq!(session["last_verdict"]["reason"], row.reason.as_str());
         }
     }

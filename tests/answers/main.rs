@@ -91,14 +91,14 @@ fn assert_judged(row: &Row, n: usize, session: &Value) {
     assert_eq!(
         (verdict, reason),
         (Some(name(row.expected)), Some(row.reason.as_str())),
-        "{n} {row:?}: {session}"
+        "{n} {row}: {session}"
     );
     let status = match &row.act {
         Act::Answer(reply) => json!(reply.status),
         _ => Value::Null,
     };
-    assert_eq!(attempt["status"], status, "{n} {row:?}: {session}");
-    assert!(!attempt["detail"].as_str().unwrap().is_empty(), "{n} {row:?}: {session}");
+    assert_eq!(attempt["status"], status, "{n} {row}: {session}");
+    assert!(!attempt["detail"].as_str().unwrap().is_empty(), "{n} {row}: {session}");
 }
 
 /// Runs all rows of this kind, some side by side.
@@ -154,13 +154,13 @@ fn each_alone(rows: &[&(usize, Row)]) {
             Expected::Consent | Expected::Quarantine | Expected::TooLarge => "quarantined",
             _ => "completed",
         };
-        assert_eq!(session["state"], state, "{n} {row:?}: {session}");
-        assert_eq!(session["next_attempt_at"].is_string(), state == "completed", "{n} {row:?}: {session}");
+        assert_eq!(session["state"], state, "{n} {row}: {session}");
+        assert_eq!(session["next_attempt_at"].is_string(), state == "completed", "{n} {row}: {session}");
         let warned = session["receipt"]["warnings"].as_array().is_some_and(|warnings| !warnings.is_empty());
         let expected = matches!(row.expected, Expected::Warned | Expected::Uncertain);
-        assert_eq!(warned, expected, "{n} {row:?}: {session}");
+        assert_eq!(warned, expected, "{n} {row}: {session}");
         let uncertain = session["receipt"]["uncertain"] == true;
-        assert_eq!(uncertain, row.expected == Expected::Uncertain, "{n} {row:?}: {session}");
+        assert_eq!(uncertain, row.expected == Expected::Uncertain, "{n} {row}: {session}");
     }
     wait_for("nothing but retries to be waited for", || {
         (service.status()["uploader"]["reason"] == "backoff").then_some(())
@@ -175,7 +175,7 @@ fn each_alone(rows: &[&(usize, Row)]) {
             service.wait_for_state(&key(*n), "delivered");
         }
         let attempts = session(&service, &key(*n))["attempt_count"].as_u64();
-        assert_eq!(attempts, Some(if backs_off { 2 } else { 1 }), "{n} {row:?}");
+        assert_eq!(attempts, Some(if backs_off { 2 } else { 1 }), "{n} {row}");
     }
 }
 
@@ -193,11 +193,11 @@ fn all_wait(rows: &[&(usize, Row)]) {
         flush(&service);
         let waiting = tried(&service, &key, 1);
         assert_judged(row, *n, &waiting);
-        assert_eq!(waiting["state"], "completed", "{n} {row:?}: {waiting}");
+        assert_eq!(waiting["state"], "completed", "{n} {row}: {waiting}");
 
         play(&service, &other, Owner::Player);
         let state = if row.expected == Expected::Pause { "paused" } else { "waiting" };
-        let status = wait_for(&format!("the uploader to be {state} for {}, {n} {row:?}", row.reason), || {
+        let status = wait_for(&format!("the uploader to be {state} for {}, {n} {row}", row.reason), || {
             let status = service.status();
             let uploader = &status["uploader"];
             (uploader["state"] == state && uploader["reason"] == row.reason.as_str()).then_some(status)
@@ -212,16 +212,16 @@ fn all_wait(rows: &[&(usize, Row)]) {
             _ if asked => 7_200_000,
             _ => 3_600_000,
         };
-        assert!(wait <= most && (wait > most - 60_000 || most == 3_600_000), "{n} {row:?}: {wait} ms");
-        assert_eq!(session(&service, &other)["attempt_count"], 0, "{n} {row:?}");
-        assert_eq!(endpoint.requests().len(), before + 1, "{n} {row:?}");
+        assert!(wait <= most && (wait > most - 60_000 || most == 3_600_000), "{n} {row}: {wait} ms");
+        assert_eq!(session(&service, &other)["attempt_count"], 0, "{n} {row}");
+        assert_eq!(endpoint.requests().len(), before + 1, "{n} {row}");
 
         // Nothing that one endpoint said holds for another.
         endpoint.behave();
         reconfigure(&place, &service, &format!("{}/after/{n}", endpoint.url()));
         flush(&service);
         let delivered = service.wait_for_state(&key, "delivered");
-        assert_eq!(delivered["receipt"]["attempts"], 2, "{n} {row:?}");
+        assert_eq!(delivered["receipt"]["attempts"], 2, "{n} {row}");
         service.wait_for_state(&other, "delivered");
     }
 }
