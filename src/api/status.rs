@@ -35,6 +35,8 @@ struct UploaderStatus {
     reason: Option<String>,
     detail: Option<String>,
     next_attempt_at: Option<String>,
+    /// What the deliveries of this run suggest about the set-up.
+    hint: Option<String>,
 }
 
 #[derive(Debug, Clone, Serialize)]
@@ -93,6 +95,7 @@ pub(super) async fn status_of(api: &Api, scope: Scope) -> Result<Status, ApiErro
             reason: view.reason,
             detail: view.detail,
             next_attempt_at: view.next_attempt_ms.map(|at| rfc3339(now.wall_ms + (at - now.boot_ms).max(0))),
+            hint: api.uploader.hint().map(|hint| hint.to_string()),
         },
         sessions: Sessions {
             open: count(State::Open),

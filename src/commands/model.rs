@@ -33,6 +33,7 @@ pub(super) struct Uploader {
     pub(super) reason: Option<String>,
     pub(super) detail: Option<String>,
     pub(super) next_attempt_at: Option<String>,
+    pub(super) hint: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Deserialize)]

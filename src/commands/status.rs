@@ -145,6 +145,9 @@ fn table(status: &Status, now_ms: i64, width: usize, style: Style) -> String {
         let sent = text::count(status.possible_duplicates, "session");
         rows.push(("Duplicates", format!("{sent} perhaps sent twice"), Some(Tone::Busy)));
     }
+    if let Some(hint) = &status.uploader.hint {
+        rows.push(("Hint", text::visible(hint).into_owned(), Some(Tone::Busy)));
+    }
     format!("{}\n\n{}", style.paint(Tone::Strong, &head), layout::facts(&rows, width, style))
 }
 

@@ -127,6 +127,7 @@ const QOE: Field = optional("qoeDataDetails", Shape::Object(&QOE_DETAILS));
 const LIVE_ID: &str = "Adobe assigns the id of a downloaded session";
 const SESSION_ID: Field = stripped("sessionID", LIVE_ID);
 const SESSION_ID_ANSWER: Field = stripped("sessionId", LIVE_ID);
+const DOWNLOADED: Field = stripped("isDownloaded", "Adobe sets it");
 
 static METADATA_ITEM: [Field; 2] = [required("name", Shape::Text(1)), required("value", Shape::Text(0))];
 
@@ -172,7 +173,7 @@ static SESSION_DETAILS: [Field; 58] = [
     optional("author", STRING),
     optional("station", STRING),
     optional("publisher", STRING),
-    stripped("isDownloaded", "Adobe sets it"),
+    DOWNLOADED,
     computed("ID"),
     computed("adCount"),
     computed("averageMinuteAudience"),
@@ -229,89 +230,98 @@ static CHAPTER_DETAILS: [Field; 4] = [
 
 static STATE: [Field; 1] = [required("name", Shape::StateName)];
 
-static BARE: [Field; 5] = [PLAYHEAD, QOE, NO_METADATA, SESSION_ID, SESSION_ID_ANSWER];
+static BARE: [Field; 6] = [PLAYHEAD, QOE, NO_METADATA, SESSION_ID, SESSION_ID_ANSWER, DOWNLOADED];
 
-static SESSION_START: [Field; 6] = [
+static SESSION_START: [Field; 7] = [
     PLAYHEAD,
     required("sessionDetails", Shape::Object(&SESSION_DETAILS)),
     METADATA,
     QOE,
     SESSION_ID,
     SESSION_ID_ANSWER,
+    DOWNLOADED,
 ];
 
-static BITRATE_CHANGE: [Field; 5] = [
+static BITRATE_CHANGE: [Field; 6] = [
     PLAYHEAD,
     required("qoeDataDetails", Shape::Object(&QOE_DETAILS)),
     NO_METADATA,
     SESSION_ID,
     SESSION_ID_ANSWER,
+    DOWNLOADED,
 ];
 
-static ERROR: [Field; 6] = [
+static ERROR: [Field; 7] = [
     PLAYHEAD,
     required("errorDetails", Shape::Object(&ERROR_DETAILS)),
     QOE,
     NO_METADATA,
     SESSION_ID,
     SESSION_ID_ANSWER,
+    DOWNLOADED,
 ];
 
-static AD_BREAK_START: [Field; 6] = [
+static AD_BREAK_START: [Field; 7] = [
     PLAYHEAD,
     required("advertisingPodDetails", Shape::Object(&POD_DETAILS)),
     QOE,
     NO_METADATA,
     SESSION_ID,
     SESSION_ID_ANSWER,
+    DOWNLOADED,
 ];
 
-static AD_BREAK_COMPLETE: [Field; 6] = [
+static AD_BREAK_COMPLETE: [Field; 7] = [
     PLAYHEAD,
     refused("advertisingPodDetails", "belongs to media.adBreakStart: leave it out here"),
     QOE,
     NO_METADATA,
     SESSION_ID,
     SESSION_ID_ANSWER,
+    DOWNLOADED,
 ];
 
-static AD_START: [Field; 6] = [
+static AD_START: [Field; 7] = [
     PLAYHEAD,
     required("advertisingDetails", Shape::Object(&AD_DETAILS)),
     METADATA,
     QOE,
     SESSION_ID,
     SESSION_ID_ANSWER,
+    DOWNLOADED,
 ];
 
-static AD_COMPLETE: [Field; 6] = [
+static AD_COMPLETE: [Field; 7] = [
     PLAYHEAD,
     refused("advertisingDetails", "belongs to media.adStart: leave it out here"),
     QOE,
     NO_METADATA,
     SESSION_ID,
     SESSION_ID_ANSWER,
+    DOWNLOADED,
 ];
 
-static CHAPTER_START: [Field; 6] = [
+static CHAPTER_START: [Field; 7] = [
     PLAYHEAD,
     required("chapterDetails", Shape::Object(&CHAPTER_DETAILS)),
     METADATA,
     QOE,
     SESSION_ID,
     SESSION_ID_ANSWER,
+    DOWNLOADED,
 ];
 
-static CHAPTER_CLOSE: [Field; 6] = [
+static CHAPTER_CLOSE: [Field; 7] = [
     PLAYHEAD,
     refused("chapterDetails", "belongs to media.chapterStart: leave it out here"),
     QOE,
     NO_METADATA,
     SESSION_ID,
     SESSION_ID_ANSWER,
+    DOWNLOADED,
 ];
 
-static STATES_UPDATE: [Field; 7] = [
+static STATES_UPDATE: [Field; 8] = [
     PLAYHEAD,
     optional("statesStart", Shape::List(&STATE)),
     optional("statesEnd", Shape::List(&STATE)),
@@ -319,6 +329,7 @@ static STATES_UPDATE: [Field; 7] = [
     NO_METADATA,
     SESSION_ID,
     SESSION_ID_ANSWER,
+    DOWNLOADED,
 ];
 
 /// What every type has in common, for an event whose type is not known.

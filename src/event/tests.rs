@@ -291,7 +291,7 @@ fn details_of_an_opening_event_are_refused_on_the_closing_one() {
 #[test]
 fn what_adobe_sets_itself_is_a_warning() {
     for kind in EventType::ALL {
-        for name in ["sessionID", "sessionId"] {
+        for name in ["sessionID", "sessionId", "isDownloaded"] {
             assert_eq!(warned(&with(*kind, name, json!("x"))), [format!("mediaCollection.{name}")], "{kind}");
         }
     }

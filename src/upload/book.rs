@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::verdict::{Judgement, Verdict};
 use crate::clock::Moment;
 use crate::journal::{Action, Outgoing};
+use crate::link::Evidence;
 
 /// Three different sessions refused in a row for the same reason mean that the fault is ours.
 const REFUSALS_TO_PAUSE: usize = 3;
@@ -126,6 +127,25 @@ fn wait(duration: Duration) -> Action {
     Action::Wait { ms: ms(duration), network: false, counts: false }
 }
 
+/// Whether the session is tried again, without an end or until it has been answered too often.
+fn keeps_trying(judgement: &Judgement) -> bool {
+    matches!(judgement.verdict, Verdict::RetryAfter(_) | Verdict::Backoff { .. })
+}
+
+/// Whether this was the last answer of a BACKOFF-n.
+fn is_exhausted(session: &Outgoing, judgement: &Judgement) -> bool {
+    let Verdict::Backoff { limit: Some(limit) } = judgement.verdict else { return false };
+    session.answers + 1 >= limit && session.answering_ms >= LIMIT_SPREAD_MS
+}
+
+/// Whether a smaller body can help: only if size really is what was refused.
+fn can_shrink(sent_bytes: u64, max: Option<u64>) -> bool {
+    match max {
+        Some(max) => sent_bytes > max && sent_bytes > SMALLEST_CUT,
+        None => sent_bytes > SMALLEST_UNNAMED,
+    }
+}
+
 impl Book {
     /// Nothing that was learnt of one endpoint holds for another; answers whether something was forgotten.
     pub fn turn_to(&mut self, endpoint: &str) -> bool {
@@ -207,12 +227,13 @@ impl Book {
         delays: &impl Delays,
         now: Moment,
     ) -> Consequence {
-        let pause = matches!(judgement.verdict, Verdict::Pause);
-        if judgement.concerns_all && !pause {
+        let exhausted = is_exhausted(session, judgement);
+        if judgement.concerns_all && !exhausted && keeps_trying(judgement) {
             let action = self.fail(session, judgement, delays, now);
             return Consequence { action, requeue: Vec::new(), outage_over: false };
         }
-        let outage_over = self.failures >= PATIENCE && judgement.status.is_some();
+        let answered = judgement.evidence == Evidence::Answered;
+        let outage_over = self.failures >= PATIENCE && judgement.status.is_some() && answered;
         self.failures = 0;
         self.failing = None;
         let paused = self.gates.iter().any(|gate| gate.kind == GateKind::Pause && gate.remaining(&now) > 0);
@@ -220,35 +241,40 @@ impl Book {
         self.gates.retain(|gate| gate.kind == GateKind::Endpoint && gate.remaining(&now) > 0);
         // Two that were on their way together are one probe.
         let probes = std::mem::take(&mut self.probes).saturating_add(u32::from(!paused)).max(1);
-        if !matches!(judgement.verdict, Verdict::Quarantine) {
+        let refused = match judgement.verdict {
+            Verdict::Quarantine => true,
+            Verdict::Resize { max } => !can_shrink(sent_bytes, max),
+            // What lies on the way to the endpoint consumes no session, unless others get through.
+            _ => exhausted && (answered || self.is_convicted(session.id)),
+        };
+        // The same trouble that does not refuse yet is no sign that the sessions themselves were at fault.
+        let same = keeps_trying(judgement) && judgement.reason == self.refusals.reason;
+        if !refused && !same {
             self.refusals = Refusals::default();
         }
         let mut requeue = Vec::new();
         let action = match judgement.verdict {
+            _ if refused => self.refuse(session.id, probes, judgement, delays, now, &mut requeue),
             Verdict::Delivered => {
                 self.hear_of_delivery(session.id);
                 Action::Deliver { receipt: String::new() }
             }
             Verdict::Pause if self.is_convicted(session.id) => wait(delays.pause(session.attempts + 1)),
+            Verdict::Backoff { .. } if exhausted => self.pause(&[session.id], probes, judgement, delays, now),
             Verdict::Pause => self.pause(&[session.id], probes, judgement, delays, now),
             Verdict::RetryAfter(told) => wait(told.unwrap_or_else(|| delays.backoff(session.attempts + 1))),
-            Verdict::Backoff { limit } => {
-                let answers = session.answers + 1;
-                if limit.is_some_and(|limit| answers >= limit) && session.answering_ms >= LIMIT_SPREAD_MS {
-                    Action::Quarantine
-                } else {
-                    let wait = ms(delays.backoff(session.attempts + 1));
-                    Action::Wait { ms: wait, network: false, counts: limit.is_some() }
-                }
-            }
+            Verdict::Backoff { limit } => Action::Wait {
+                ms: ms(delays.backoff(session.attempts + 1)),
+                network: false,
+                counts: limit.is_some(),
+            },
             Verdict::Resize { max } => self.resize(session, sent_bytes, max, judgement, delays),
-            Verdict::Consent => Action::Quarantine,
-            Verdict::Quarantine => self.refuse(session.id, probes, judgement, delays, now, &mut requeue),
+            Verdict::Consent | Verdict::Quarantine => Action::Quarantine,
         };
         Consequence { action, requeue, outage_over }
     }
 
-    /// A body was too large. Making it smaller helps only if size really is what was refused.
+    /// A body was too large and is made smaller.
     fn resize(
         &mut self,
         session: &Outgoing,
@@ -257,13 +283,6 @@ impl Book {
         judgement: &Judgement,
         delays: &impl Delays,
     ) -> Action {
-        let smaller = match max {
-            Some(max) => sent_bytes > max && sent_bytes > SMALLEST_CUT,
-            None => sent_bytes > SMALLEST_UNNAMED,
-        };
-        if !smaller {
-            return Action::Quarantine;
-        }
         // Only Adobe's own word is remembered for all.
         if judgement.reason.starts_with(TOO_LARGE_CODE) {
             self.largest = max.or(self.largest);
@@ -298,7 +317,8 @@ impl Book {
         self.shut(kind, judgement, wait, now);
         // Of those that wait for the same network the oldest goes first again, but not for ever.
         let own = if tired { ms(wait).saturating_add(ms(delays.backoff(failed))) } else { 0 };
-        Action::Wait { ms: own, network: true, counts: false }
+        let counts = matches!(judgement.verdict, Verdict::Backoff { limit: Some(_) });
+        Action::Wait { ms: own, network: true, counts }
     }
 
     fn refuse(

@@ -15,6 +15,7 @@ use super::cut::cut;
 use super::ledger::{Ledger, Patience};
 use super::retry::Backoff;
 use super::send::{Deadlines, Outcome, Sender, Sent};
+use super::verdict::Hint;
 use super::{Built, Command, Doing, Shape, Uploader, View, body_of, fit_of, shape_for};
 use crate::clock::{Clock, Moment};
 use crate::config::Config;
@@ -62,7 +63,9 @@ pub struct Courier {
     hold_until: i64,
     last_start: Option<i64>,
     forced: bool,
-    hinted: bool,
+    /// What was hinted at in this run.
+    hinted: Vec<Hint>,
+    hint: watch::Sender<Option<Hint>>,
     /// Sessions that could not be read, and until when they are left alone.
     unreadable: HashMap<i64, i64>,
     patience: Patience,
@@ -90,6 +93,7 @@ impl Courier {
         book.wake(boot);
         let config = parts.config.borrow().clone();
         book.turn_to(config.endpoint.as_str());
+        let (hint, hints) = watch::channel(None);
         let (shape, shaped) = watch::channel(shape_of(&config, &book));
         let link = parts.link.watch();
         let state = *link.borrow();
@@ -111,14 +115,15 @@ impl Courier {
             hold_until: i64::MIN,
             last_start: None,
             forced: false,
-            hinted: false,
+            hinted: Vec::new(),
+            hint,
             unreadable: HashMap::new(),
             patience: Patience::default(),
             trouble: None,
             link,
             parts,
         };
-        Ok((courier, Uploader { commands, view: shown, shape: shaped }))
+        Ok((courier, Uploader { commands, view: shown, shape: shaped, hint: hints }))
     }
 
     fn now(&self) -> Moment {

@@ -25,6 +25,7 @@ use crate::config::Thin;
 use crate::event::EventType;
 use crate::journal::{Fit, Outgoing, Refusal, StoredEvent};
 use crate::upload::payload::{Facts, Implementation, PayloadError, Recorded};
+use crate::upload::verdict::Hint;
 
 pub use self::courier::{Courier, Parts};
 pub use self::payload::{Built, Shape};
@@ -81,6 +82,7 @@ pub struct Uploader {
     commands: mpsc::Sender<Command>,
     view: watch::Receiver<View>,
     shape: watch::Receiver<Shape>,
+    hint: watch::Receiver<Option<Hint>>,
 }
 
 impl Uploader {
@@ -104,6 +106,11 @@ impl Uploader {
     /// What payloads are made to fit.
     pub fn shape(&self) -> Shape {
         *self.shape.borrow()
+    }
+
+    /// What the deliveries of this run suggest about the set-up.
+    pub fn hint(&self) -> Option<Hint> {
+        *self.hint.borrow()
     }
 
     /// What the uploader is doing.

@@ -29,7 +29,7 @@ pub enum Verdict {
     RetryAfter(Option<Duration>),
     /// Keep, and try again later.
     Backoff {
-        /// After so many answers, spread over at least 24 h, it is quarantined.
+        /// After so many answers, spread over at least 24 h, it is not tried like that any more.
         limit: Option<u32>,
     },
     /// Keep everything; the whole uploader stops and probes.
@@ -60,7 +60,7 @@ impl Verdict {
     }
 }
 
-/// What a delivery suggests about the set-up; to be shown once per run.
+/// What a delivery suggests about the set-up; said once in a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Hint {
     /// A plain 200 without a `media-analytics:new-session` handle.
@@ -110,6 +110,8 @@ pub struct Judgement {
     pub request_id: Option<String>,
     /// Adobe's id of the media session.
     pub session_id: Option<String>,
+    /// Whether the answer names a media session, with an id or without.
+    pub new_session: bool,
     /// What a delivery was told besides.
     pub warnings: Vec<String>,
     /// Whether a delivery may not have reached the media service (contract section 11.4, step 4).
@@ -132,15 +134,21 @@ pub fn judge(outcome: &Outcome, context: &Context) -> Judgement {
         _ => refusal(answer, context),
     };
     let request_id = judgement.request_id.as_ref().or(answer.request_id.as_ref());
-    // What the endpoint asks of everybody must be honoured, whatever code comes with it.
     let verdict = match answer.status {
+        // What the endpoint asks of everybody must be honoured, whatever code comes with it.
         429 => decide(Rule::RetryAfter, answer, context, None),
         _ => judgement.verdict,
+    };
+    let busy = match verdict {
+        Verdict::RetryAfter(_) => true,
+        // A code that blames the session or the set-up says what a 503 is about; any other trouble is everybody's.
+        Verdict::Backoff { .. } => answer.status == 503,
+        _ => false,
     };
     Judgement {
         verdict,
         status: Some(answer.status),
-        concerns_all: judgement.concerns_all || matches!(answer.status, 429 | 503),
+        concerns_all: judgement.concerns_all || busy,
         request_id: request_id.map(|id| visible(id, ID)),
         session_id: judgement.session_id.as_ref().map(|id| visible(id, ID)),
         ..judgement
@@ -149,7 +157,11 @@ pub fn judge(outcome: &Outcome, context: &Context) -> Judgement {
 
 fn transport(trouble: Trouble, detail: &str, maybe_delivered: bool) -> Judgement {
     let (rule, reason, evidence, words) = by_transport(trouble);
-    let verdict = if rule == Rule::Pause { Verdict::Pause } else { Verdict::Backoff { limit: None } };
+    let verdict = match rule {
+        Rule::Pause => Verdict::Pause,
+        Rule::BackoffUpTo(answers) => Verdict::Backoff { limit: Some(answers) },
+        _ => Verdict::Backoff { limit: None },
+    };
     let detail = if detail.is_empty() { words.to_owned() } else { format!("{words}: {detail}") };
     Judgement {
         evidence,
@@ -174,17 +186,20 @@ fn success(answer: &Answer, context: &Context) -> Judgement {
             return Judgement { hint: Some(Hint::Unspecific), ..taken };
         }
         Content::Empty => {
-            return transport(Trouble::NotAdobe, &format!("HTTP {} and nothing else", answer.status), true);
+            let verdict = decide(by_status(207, false), answer, context, None);
+            let detail = format!("HTTP {} and nothing else", answer.status);
+            let unclear = Judgement::new(verdict, answer.status.to_string(), &detail);
+            return Judgement { maybe_delivered: true, ..unclear };
         }
         Content::Foreign(foreign) => {
-            let (what, maybe_delivered) = match foreign {
-                Foreign::Encoded => ("a compressed body that nobody asked for", true),
-                Foreign::Truncated => ("a body too long to be read", true),
-                Foreign::NotJson => ("a body that is not JSON", false),
-                Foreign::Unfamiliar => ("JSON of somebody else", false),
+            let (trouble, what) = match foreign {
+                Foreign::Encoded => (Trouble::Unreadable, "a compressed body that nobody asked for"),
+                Foreign::Truncated => (Trouble::Unreadable, "a body too long to be read"),
+                Foreign::Unfamiliar => (Trouble::Unreadable, "JSON of somebody else"),
+                Foreign::NotJson => (Trouble::NotAdobe, "a body that is not JSON"),
             };
             let detail = format!("HTTP {} with {what}{}", answer.status, excerpt(answer));
-            return transport(Trouble::NotAdobe, &detail, maybe_delivered);
+            return transport(trouble, &detail, trouble == Trouble::Unreadable);
         }
     };
     if answer.status == 207 || report.faults().next().is_some() {
@@ -244,13 +259,11 @@ fn refusal(answer: &Answer, context: &Context) -> Judgement {
         Content::Adobe(report) => {
             let known = report.faults().find_map(|item| Some((item, by_code(item.code.as_ref()?)?)));
             // A refusal cannot deliver, whatever the code in it says.
-            match known.filter(|(_, rule)| *rule != Rule::Deliver) {
-                Some((item, rule)) => report.judged(rule, Some(item), answer, context),
-                None => {
-                    let rule = by_status(answer.status, report.faults().any(is_media));
-                    report.judged(rule, report.faults().next(), answer, context)
-                }
+            if let Some((item, rule)) = known.filter(|(_, rule)| *rule != Rule::Deliver) {
+                return report.judged(rule, Some(item), answer, context);
             }
+            let rule = by_status(answer.status, report.faults().any(is_media));
+            report.judged(rule, report.faults().next(), answer, context)
         }
         Content::Empty | Content::Foreign(_) => {
             let verdict = decide(by_status(answer.status, false), answer, context, None);
@@ -285,6 +298,7 @@ impl Report {
         Judgement {
             request_id: self.request_id.clone(),
             session_id: self.session_id.clone(),
+            new_session: self.new_session,
             warnings: warnings.iter().map(|warning| visible(warning, DETAIL)).collect(),
             ..Judgement::new(verdict, reason, &detail)
         }
@@ -304,6 +318,7 @@ impl Judgement {
             status: None,
             request_id: None,
             session_id: None,
+            new_session: false,
             warnings: Vec::new(),
             uncertain: false,
             hint: None,

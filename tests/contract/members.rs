@@ -63,6 +63,8 @@ fn s03_the_request_shape() {
 fn s03_what_adobe_sets_is_left_out() {
     for (kind, path, value) in [
         (T::Play, "sessionID", json!("abc")),
+        (T::SessionStart, "isDownloaded", json!(true)),
+        (T::Ping, "isDownloaded", json!(true)),
         (T::SessionStart, "sessionDetails.isDownloaded", json!(true)),
         (T::SessionStart, "sessionDetails.timePlayed", json!(7)),
         (T::SessionStart, "sessionDetails.hasProgress50", json!(true)),

@@ -75,6 +75,13 @@ fn trouble_of_every_kind() {
 }
 
 #[test]
+fn a_hint_is_shown() {
+    let mut body = body();
+    body["uploader"]["hint"] = json!("the endpoint named no media session");
+    assert!(show(&body).ends_with("  Hint          the endpoint named no media session\n"));
+}
+
+#[test]
 fn what_an_older_service_does_not_say_costs_nothing_else() {
     assert!(show(&json!({"link": "online"})).contains("online"));
 }

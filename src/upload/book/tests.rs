@@ -60,6 +60,7 @@ fn judged(verdict: Verdict, reason: &str) -> Judgement {
         status: Some(200),
         request_id: None,
         session_id: None,
+        new_session: false,
         warnings: Vec::new(),
         uncertain: false,
         hint: None,
@@ -148,9 +149,9 @@ fn each_verdict_has_its_consequence() {
         ),
         ("no consent", judged(Verdict::Consent, "0301-200"), Action::Quarantine, None),
         (
-            "a refusal that concerns all is none of this session",
-            Judgement { concerns_all: true, ..refused("429") },
-            waits(0, true, false),
+            "an answer that counts and concerns all",
+            Judgement { concerns_all: true, ..judged(Verdict::Backoff { limit }, "va-edge-0500-503") },
+            waits(0, true, true),
             Some((Network, 5 * SECOND)),
         ),
     ];
@@ -180,6 +181,56 @@ fn a_limit_needs_the_answers_and_the_time() {
         let action = Book::default().enter(&tried, judgement, BYTES, &Plain, at(0)).action;
         assert_eq!(action == Action::Quarantine, quarantined, "{answers} answers in {answering_ms} ms");
     }
+}
+
+/// A session for which this is the last answer of a BACKOFF-n.
+fn exhausted(id: i64) -> Outgoing {
+    Outgoing { answers: 9, answering_ms: 24 * HOUR, ..session(id) }
+}
+
+#[test]
+fn three_in_a_row_that_reach_a_limit_are_a_pause() {
+    // Contract section 11: three QUARANTINE in a row with one code, however each came to it.
+    let limited = judged(Verdict::Backoff { limit: Some(10) }, "500");
+    let small = judged(Verdict::Resize { max: None }, "413");
+    for (judgement, between) in [(&limited, Some(&limited)), (&limited, None), (&small, None)] {
+        let mut book = Book::default();
+        for id in 1..=2 {
+            assert_eq!(
+                book.enter(&exhausted(id), judgement, BYTES, &Plain, at(0)).action,
+                Action::Quarantine
+            );
+            if let Some(between) = between {
+                assert_eq!(enter(&mut book, 10 + id, between, 0).action, waits(5 * SECOND, false, true));
+            }
+        }
+        let third = book.enter(&exhausted(3), judgement, BYTES, &Plain, at(0));
+        assert_eq!((third.action, third.requeue), (waits(0, false, false), vec![1, 2]));
+        assert_held(&book, 0, Some((GateKind::Pause, 15 * MINUTE)));
+    }
+}
+
+#[test]
+fn what_cannot_be_read_pauses_in_the_end_and_consumes_nothing() {
+    let unreadable = Judgement {
+        concerns_all: true,
+        evidence: Evidence::Captive,
+        ..judged(Verdict::Backoff { limit: Some(10) }, "not-adobe")
+    };
+    let mut book = Book::default();
+    let mut now = 0;
+    assert_eq!(enter(&mut book, 1, &unreadable, now).action, waits(0, true, true));
+    for minutes in [15, 30, 60] {
+        let paused = book.enter(&exhausted(1), &unreadable, BYTES, &Plain, at(now));
+        let kept = Consequence { action: waits(0, false, false), requeue: Vec::new(), outage_over: false };
+        assert_eq!(paused, kept);
+        assert_held(&book, now, Some((GateKind::Pause, minutes * MINUTE)));
+        now += minutes * MINUTE;
+    }
+    // Others get through: so it is this session.
+    enter(&mut book, 2, &delivered(), now);
+    assert_eq!(book.enter(&exhausted(1), &unreadable, BYTES, &Plain, at(now)).action, Action::Quarantine);
+    assert_held(&book, now, None);
 }
 
 #[test]

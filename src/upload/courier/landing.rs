@@ -10,7 +10,7 @@ use crate::config::Config;
 use crate::journal::{Action, Outgoing, Settlement};
 use crate::upload::book::Consequence;
 use crate::upload::send::{Failure, FailureKind, Outcome, Sent};
-use crate::upload::verdict::{self, Context, Judgement, Verdict};
+use crate::upload::verdict::{self, Context, Hint, Judgement, Verdict};
 use crate::upload::{Built, DRAIN};
 
 /// A session on its way.
@@ -91,7 +91,8 @@ impl Courier {
             self.book.enter(&trip.session, &judgement, bytes, self.config.as_ref(), now)
         };
         if let Action::Deliver { receipt } = &mut consequence.action {
-            *receipt = receipt_of(trip, &judgement, now.wall_ms);
+            let hint = self.hint_at(&judgement);
+            *receipt = receipt_of(trip, &judgement, hint, now.wall_ms);
         }
         self.reshape();
         self.tell(trip, &judgement, &consequence.action);
@@ -136,10 +137,19 @@ impl Courier {
                 tracing::error!(session, attempt, reason, "refused; set apart until a person decides");
             }
         }
-        if let Some(hint) = judgement.hint.as_ref().filter(|_| !self.hinted) {
-            self.hinted = true;
-            tracing::warn!("{hint}");
+    }
+
+    /// Notes what a delivery suggests about the set-up: in the log and in its receipt once in a run (contract section
+    /// 11.4), in the status until a delivery shows that it is not so. Answers what the receipt is to say.
+    fn hint_at(&mut self, judgement: &Judgement) -> Option<Hint> {
+        let missing = judgement.hint == Some(Hint::NoMediaSession);
+        if missing || judgement.new_session {
+            self.hint.send_replace(judgement.hint.filter(|_| missing));
         }
+        let hint = judgement.hint.filter(|hint| !self.hinted.contains(hint))?;
+        self.hinted.push(hint);
+        tracing::warn!("{hint}");
+        missing.then_some(hint)
     }
 
     /// Gives what is on its way a moment to end, then cuts it off.
@@ -169,7 +179,9 @@ impl Courier {
     }
 }
 
-fn receipt_of(trip: &Trip, judgement: &Judgement, wall_ms: i64) -> String {
+fn receipt_of(trip: &Trip, judgement: &Judgement, hint: Option<Hint>, wall_ms: i64) -> String {
+    let mut warnings = judgement.warnings.clone();
+    warnings.extend(hint.map(|hint| hint.to_string()));
     serde_json::json!({
         "request_id": judgement.request_id,
         "session_id": judgement.session_id,
@@ -183,7 +195,7 @@ fn receipt_of(trip: &Trip, judgement: &Judgement, wall_ms: i64) -> String {
         "synthetic": trip.made.synthetic,
         "repaired": trip.made.repaired,
         "attempts": trip.attempt,
-        "warnings": judgement.warnings,
+        "warnings": warnings,
         "uncertain": judgement.uncertain,
         "delivered_at": rfc3339(wall_ms),
     })

@@ -88,7 +88,9 @@ pub(super) fn read(answer: &Answer) -> Content {
         return Content::Foreign(Foreign::Encoded);
     }
     if answer.truncated {
-        return Content::Foreign(Foreign::Truncated);
+        // A long page is a page, however long.
+        let page = body.first().is_some_and(|first| !b"{[".contains(first));
+        return Content::Foreign(if page { Foreign::NotJson } else { Foreign::Truncated });
     }
     // The parser refuses deep nesting by itself.
     match serde_json::from_slice(body) {

@@ -25,6 +25,8 @@ pub(super) enum Trouble {
     Failed(FailureKind),
     Redirect,
     NotAdobe,
+    /// It came as an answer of the endpoint would, and nothing in it can be read.
+    Unreadable,
 }
 
 /// A row: the trouble, the verdict, its reason, what it says about the path, and the words for a person.
@@ -34,8 +36,8 @@ type TransportRow = (Trouble, Rule, &'static str, Evidence, &'static str);
 const BY_TRANSPORT: &[TransportRow] = {
     use Evidence::{Captive, Unreachable};
     use FailureKind::{CertificateTime, Connect, Dns, Protocol, Reset, Setup, Timeout, Tls};
-    use Rule::{Backoff, Pause};
-    use Trouble::{Failed, NotAdobe, Redirect};
+    use Rule::{Backoff, BackoffUpTo, Pause};
+    use Trouble::{Failed, NotAdobe, Redirect, Unreadable};
     &[
         // No route, DNS failure, refused, reset, connect timeout.
         (Failed(Dns), Backoff, "dns", Unreachable, "the endpoint's name could not be resolved"),
@@ -64,6 +66,14 @@ const BY_TRANSPORT: &[TransportRow] = {
         // 2xx with a non-JSON body, and what is no HTTP at all.
         (NotAdobe, Backoff, "not-adobe", Captive, "this is no answer of the endpoint"),
         (Failed(Protocol), Backoff, "not-adobe", Captive, "this is no answer of the endpoint"),
+        // Not in the contract: a 2xx with JSON, or what may be JSON, of which nothing is known.
+        (
+            Unreadable,
+            BackoffUpTo(10),
+            "not-adobe",
+            Captive,
+            "nothing in this can be read as an answer of the endpoint",
+        ),
         // Not in the contract: a fault of this device's set-up hits all sessions and outlasts a retry.
         (Failed(Setup), Pause, "setup", Unreachable, "no request could be made"),
     ]
@@ -85,7 +95,8 @@ const BY_STATUS: &[(Status, Rule)] = {
     &[
         (Is(&[200]), Deliver),
         (Is(&[201, 202, 204]), Deliver),
-        // What is left of 11.4 when nothing in the body decides: refused, most likely, without a reason.
+        // What is left of 11.4 when nothing in the body decides, or there is none: refused, most likely, without a
+        // reason.
         (Is(&[207]), BackoffUpTo(10)),
         (Is(&[400]), Quarantine),
         (Is(&[401]), Pause),
@@ -206,7 +217,11 @@ mod tests {
     fn every_trouble_has_its_row() {
         use FailureKind::{CertificateTime, Connect, Dns, Protocol, Reset, Setup, Timeout, Tls};
         let kinds = [Setup, Dns, Connect, CertificateTime, Tls, Timeout, Reset, Protocol];
-        let troubles = kinds.map(Trouble::Failed).into_iter().chain([Trouble::Redirect, Trouble::NotAdobe]);
+        let troubles = kinds.map(Trouble::Failed).into_iter().chain([
+            Trouble::Redirect,
+            Trouble::NotAdobe,
+            Trouble::Unreadable,
+        ]);
         for trouble in troubles {
             assert_eq!(BY_TRANSPORT.iter().filter(|row| row.0 == trouble).count(), 1, "{trouble:?}");
         }

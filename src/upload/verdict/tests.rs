@@ -121,9 +121,11 @@ fn s11_1_a_success_that_is_not_adobes_is_none() {
         for given in bodies {
             let judgement = body(status, given);
             let shown = &given[..given.len().min(40)];
-            assert_eq!(term(&judgement), "BACKOFF", "{status} {shown}");
+            // "2xx with a non-JSON body | not Adobe: BACKOFF"; of JSON without a meaning it says nothing.
+            let json = serde_json::from_str::<serde_json::Value>(given).is_ok();
+            assert_eq!(term(&judgement), if json { "BACKOFF-10" } else { "BACKOFF" }, "{status} {shown}");
             assert_eq!((judgement.reason.as_str(), judgement.evidence), ("not-adobe", Evidence::Captive));
-            assert!(judgement.concerns_all && !judgement.maybe_delivered);
+            assert_eq!((judgement.concerns_all, judgement.maybe_delivered), (true, json));
         }
     }
 }
@@ -134,11 +136,19 @@ fn a_success_that_cannot_be_read_may_be_a_delivery() {
     let gzip = Answer { content_encoding: Some("gzip".to_owned()), ..answer(200, &good) };
     let long = Answer { truncated: true, ..answer(200, &good) };
     let nothing_of_it = Answer { truncated: true, ..answer(200, "") };
-    for unreadable in [gzip, long, nothing_of_it, answer(207, ""), answer(205, "")] {
+    for unreadable in [gzip, long, nothing_of_it] {
         let judgement = judged(unreadable);
-        assert_eq!((term(&judgement).as_str(), judgement.reason.as_str()), ("BACKOFF", "not-adobe"));
-        assert!(judgement.maybe_delivered);
+        assert_eq!((term(&judgement).as_str(), judgement.reason.as_str()), ("BACKOFF-10", "not-adobe"));
+        assert!(judgement.maybe_delivered && judgement.concerns_all);
     }
+    // "A 207 is not a success by itself"; other statuses that say nothing are none either.
+    for (status, reason) in [(207, "207"), (205, "205")] {
+        let judgement = body(status, " ");
+        assert_eq!((term(&judgement).as_str(), judgement.reason.as_str()), ("BACKOFF-10", reason));
+        assert_eq!((judgement.maybe_delivered, judgement.evidence), (true, Evidence::Answered));
+    }
+    let page = Answer { truncated: true, ..answer(200, " <html>") };
+    assert_eq!((term(&judged(page.clone())).as_str(), judged(page).maybe_delivered), ("BACKOFF", false));
     let identity = Answer { content_encoding: Some("Identity".to_owned()), ..answer(200, &good) };
     assert_eq!(term(&judged(identity)), "DELIVERED");
 }
@@ -302,6 +312,13 @@ fn s11_3_the_code_wins_over_the_status_but_cannot_make_a_refusal_a_delivery() {
     assert_eq!(term(&coded(503, "EXEG-0004-422")), "PAUSE", "instead of RETRY-AFTER");
     assert_eq!(term(&coded(502, "EXEG-0204-200")), "BACKOFF");
     assert_eq!(term(&coded(400, "EXEG-0303-200")), "QUARANTINE");
+    // The code says whose trouble it is, whatever a status would say of everybody.
+    for status in [407, 503, 511] {
+        let judgement = coded(status, "EXEG-0104-422");
+        assert_eq!((term(&judgement).as_str(), judgement.concerns_all), ("QUARANTINE", false), "{status}");
+        assert_eq!(judgement.evidence, Evidence::Answered, "{status}");
+    }
+    assert_eq!(term(&coded(429, "EXEG-0104-422")), "RETRY-AFTER", "this must be honoured");
     // Another status of the same class is the same error, one of another class is not.
     assert_eq!(term(&coded(504, "EXEG-0201-504")), "RETRY-AFTER");
     assert_eq!(term(&coded(503, "EXEG-0104-503")), "RETRY-AFTER");
