@@ -173,4 +173,19 @@ mod tests {
             }
         }
     }
+
+    /// Pings are thinned out before anything is cut: what is left of them weighs little.
+    #[test]
+    fn s12_4_the_middle_is_that_of_what_is_left() {
+        use EventType as T;
+        let mut kinds = vec![(T::SessionStart, 0), (T::Play, 1)];
+        kinds.extend((0..300).map(|n| (T::Ping, 10 * n + 2)));
+        kinds.extend((0..40).map(|n| (T::Error, n + 4000)));
+        let session = session(&kinds);
+        let split = cut(&session, 100).unwrap();
+        assert!((20..=26).contains(&split.second.len()), "{} go to the second part", split.second.len());
+        // With nothing but pings it is their middle.
+        let split = cut(&self::session(&kinds[..302]), 100).unwrap();
+        assert!((145..=155).contains(&split.second.len()), "{}", split.second.len());
+    }
 }
