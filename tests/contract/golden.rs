@@ -56,7 +56,7 @@ fn the_payload_of_a_short_session() {
 }
 
 /// Bytes that a power cut at every event may come to for one session at scale 1; of longer ones some cuts are made.
-const CUT_BYTES: usize = 3 << 20;
+const CUT_BYTES: usize = 2 << 20;
 
 /// After which events the power goes: each that is no ping, the first ping after each, and as many others as there is
 /// time for.
