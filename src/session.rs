@@ -187,6 +187,9 @@ impl FromStr for Name {
 /// Without movement of the playhead a session ends after this time, as live ones do (contract section 8).
 pub const STALL_MS: i64 = 30 * 60 * 1000;
 
+/// A session that lasts longer goes on in a successor (contract section 8).
+pub const LONGEST_MS: i64 = 24 * 3600 * 1000;
+
 /// How long a session may stay open (configuration `[session]`), in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {

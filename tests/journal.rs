@@ -338,6 +338,36 @@ async fn opting_out_leaves_no_trace_in_the_files() {
 }
 
 #[tokio::test]
+async fn opting_out_erases_journals_that_were_set_aside() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("journal.db");
+    std::fs::write(&path, "a tell-tale journal that cannot be read\n".repeat(300)).unwrap();
+    std::fs::write(dir.path().join("journal.db-wal"), "tell-tale").unwrap();
+    let others = ["journal.db.damagedly", "other.db.damaged-1"].map(|name| dir.path().join(name));
+    for other in &others {
+        std::fs::write(other, "not ours").unwrap();
+    }
+    let open = Open::at(&path, &clock());
+    let names = || -> Vec<String> {
+        let entries = std::fs::read_dir(dir.path()).unwrap();
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    };
+    let aside = || names().into_iter().filter(|name| name.starts_with("journal.db.damaged-")).count();
+    assert!(aside() > 0, "{:?}", names());
+    open.journal.set_consent(Consent::Pending).await.unwrap();
+    assert!(aside() > 0, "only opting out erases");
+    // A second name for the bytes, to see what becomes of them on the disk.
+    let kept = dir.path().join("link");
+    let set_aside = names().into_iter().find(|name| name.starts_with("journal.db.damaged-")).unwrap();
+    std::fs::hard_link(dir.path().join(set_aside), &kept).unwrap();
+    open.journal.set_consent(Consent::Out).await.unwrap();
+    assert_eq!(aside(), 0, "{:?}", names());
+    assert!(std::fs::read(&kept).unwrap().iter().all(|byte| *byte == 0), "overwritten before they go");
+    assert!(others.iter().all(|other| other.exists()));
+    open.close();
+}
+
+#[tokio::test]
 async fn a_full_quota_refuses_and_gives_way() {
     let dir = tempfile::tempdir().unwrap();
     let open =
@@ -402,6 +432,74 @@ async fn one_user_cannot_fill_the_others_room() {
     open.close();
 }
 
+/// Where a session is cut that is not too large for anything, and the name of its second part.
+async fn cut(journal: &Journal, name: &str, at: usize) -> String {
+    let whole = journal.outgoing_by_key(ME, name.into()).await.unwrap();
+    let made = |kind: EventType, at: usize| Made {
+        kind,
+        body: format!(r#"{{"mediaEventType":"{kind}","mediaCollection":{{"playhead":2}}}}"#),
+        times: whole.events[at].times,
+    };
+    let split = Split {
+        id: whole.id,
+        second: (at..whole.events.len()).collect(),
+        closing: vec![made(EventType::SessionEnd, at - 1)],
+        opening: vec![made(EventType::SessionStart, at)],
+        warning: "cut in two".into(),
+    };
+    journal.split(split).await.unwrap().unwrap()
+}
+
+#[tokio::test]
+async fn what_went_on_after_the_whole_goes_on_after_its_second_part() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("journal.db");
+    let clock = clock();
+    let open = Open::at(&path, &clock);
+    let start = full(EventType::SessionStart, r#"{"playhead":0,"sessionDetails":{"name":"n"}}"#);
+    let ping = |seq: u64| NewEvent {
+        seq: Some(seq),
+        ..full(EventType::Ping, &format!(r#"{{"playhead":{}}}"#, 10 * seq))
+    };
+    open.journal.append(append("a", vec![start, ping(1), ping(2), ping(3), ping(4)])).await.unwrap();
+    clock.advance(Duration::from_secs(600));
+    // It went on by itself before it was found to be too large, twice.
+    let answer = open.journal.append(append("a", vec![ping(5)])).await.unwrap();
+    assert_eq!(answer.continues_as.as_deref(), Some("a~2"));
+    assert_eq!(cut(&open.journal, "a", 3).await, "a~3");
+    assert_eq!(cut(&open.journal, "a", 2).await, "a~4");
+    open.close();
+
+    // The key still leads to the end of the chain: open, then completed, then after a restart.
+    let open = Open::at(&path, &clock);
+    let chain = async |journal: &Journal| {
+        let mut names = vec!["a".to_owned()];
+        while let Some(next) = journal.detail(ME, names[names.len() - 1].clone()).await.unwrap().continues_as
+        {
+            let back = journal.detail(ME, next.clone()).await.unwrap().continues;
+            assert_eq!(back.as_ref(), names.last(), "{next}");
+            names.push(next);
+        }
+        names
+    };
+    assert_eq!(chain(&open.journal).await, ["a", "a~4", "a~3", "a~2"]);
+    let answer = open.journal.append(append("a", vec![ping(6)])).await.unwrap();
+    assert_eq!((answer.continues_as.as_deref(), answer.seq), (Some("a~2"), 6));
+    clock.advance(Duration::from_secs(600));
+    let answer = open.journal.append(append("a", vec![ping(6), ping(7)])).await.unwrap();
+    assert_eq!((answer.continues_as.as_deref(), answer.duplicates), (Some("a~5"), 1));
+    // What any part of the chain holds is known.
+    let answer = open.journal.append(append("a", (1..=7).map(ping).collect())).await.unwrap();
+    assert_eq!((answer.recorded, answer.duplicates), (0, 7));
+    assert_eq!(chain(&open.journal).await, ["a", "a~4", "a~3", "a~2", "a~5"]);
+    let (state, why) = open.journal.complete(ME, "a".into()).await.unwrap();
+    assert_eq!((state, why), (State::Completed, Why::Complete));
+    assert_eq!(open.journal.detail(ME, "a~5".into()).await.unwrap().summary.state, State::Completed);
+    let refused = open.journal.append(append("a", vec![ping(8)])).await;
+    assert!(matches!(refused, Err(Refusal::Completed { why: Why::Complete, .. })), "{refused:?}");
+    open.close();
+}
+
 #[tokio::test]
 async fn a_session_cut_in_two_keeps_every_event_once() {
     let dir = tempfile::tempdir().unwrap();
@@ -410,21 +508,7 @@ async fn a_session_cut_in_two_keeps_every_event_once() {
     let open = Open::at(&path, &clock);
     open.journal.append(append("a", vec![start(), ping(1), ping(2), ping(3)])).await.unwrap();
     open.journal.complete(ME, "a".into()).await.unwrap();
-    let Next::Ready(id) = open.journal.next_due(Vec::new()).await.unwrap() else { panic!("nothing due") };
-    let whole = open.journal.outgoing(id).await.unwrap().unwrap();
-    let made = |kind: EventType, at: usize| Made {
-        kind,
-        body: format!(r#"{{"mediaEventType":"{kind}","mediaCollection":{{"playhead":2}}}}"#),
-        times: whole.events[at].times,
-    };
-    let split = Split {
-        id,
-        second: vec![2, 3],
-        closing: vec![made(EventType::SessionEnd, 1)],
-        opening: vec![made(EventType::SessionStart, 2)],
-        warning: "cut in two".into(),
-    };
-    assert_eq!(open.journal.split(split).await.unwrap().as_deref(), Some("a~2"));
+    assert_eq!(cut(&open.journal, "a", 2).await, "a~2");
     open.close();
     let open = Open::at(&path, &clock);
     let mut bodies = Vec::new();

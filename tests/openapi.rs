@@ -211,6 +211,10 @@ fn media_edge<S: Read + Write>(api: &mut Caller<'_, S>) {
         let made = made.json()["handle"][0]["payload"][0]["sessionId"].as_str().unwrap().to_owned();
         api.expect(204, "POST", template, &action("play"), &live("media.play", Some(&made)));
         api.expect(200, "POST", template, &action("downloaded"), &whole_session());
+        let mut odd = whole_session();
+        odd["events"][0]["xdm"]["_id"] = "1".into();
+        let answer = api.expect(200, "POST", template, &action("downloaded"), &odd).json();
+        assert_eq!(answer["warnings"][0]["report"]["details"][0]["name"], "$.events[0].xdm._id");
         api.expect(400, "POST", template, &action("ping"), &live("media.play", Some(&made)));
         api.expect(404, "POST", template, &action("play"), &live("media.play", Some("nobody")));
         api.expect(404, "POST", template, &action("dance"), &live("media.play", Some(&made)));

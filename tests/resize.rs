@@ -8,7 +8,7 @@ mod service;
 
 use endpoint::{Act, Endpoint, Reply};
 use serde_json::{Value, json};
-use service::{Place, event, start_event};
+use service::{Place, Service, event, start_event, wait_for};
 
 fn too_large(max: usize) -> Act {
     let body = json!({
@@ -59,6 +59,98 @@ fn s12_1_a_named_maximum_is_remembered_and_pings_make_room() {
     service.request("POST", "/v1/sessions/three/complete", b"");
     service.wait_for_state("three", "delivered");
     assert_eq!(endpoint.requests()[3].body.len(), payload.len());
+}
+
+/// A session of many pings, each so many seconds after the other, completed.
+fn long(service: &Service<'_>, key: &str) {
+    service.record(key, &start_event(key));
+    service.record(key, &event("media.play", 1, 0));
+    for n in 1..=60 {
+        service.record(key, &event("media.ping", 1 + 10 * n, 10 * n));
+    }
+    service.request("POST", &format!("/v1/sessions/{key}/complete"), b"");
+}
+
+/// Product promise 5: what the first attempt of a session was made to fit is what the next one fits, whatever has been
+/// learnt from other sessions or configured since.
+#[test]
+fn s03_a_session_keeps_its_shape_from_its_first_attempt_on() {
+    let quick = "retry.initial = \"1h\"\nretry.max = \"1h\"\nupload.reconnect_jitter = \"0s\"";
+    let fault = || Act::Answer(Reply::json(502, r#"{"type":"x","title":"upstream"}"#));
+    let endpoint = Endpoint::start([fault(), too_large(4000)]);
+    let place = Place::new(&endpoint.url(), quick);
+    let service = place.start();
+    long(&service, "one");
+    wait_for("the first attempt to fail", || {
+        let session = service.get("/v1/sessions/one");
+        (session["last_verdict"]["status"] == 502).then_some(())
+    });
+    // Another session learns that less is taken.
+    long(&service, "two");
+    service.wait_for_state("two", "delivered");
+    let requests = endpoint.requests();
+    assert_eq!(requests.len(), 3);
+    assert!(requests[0].body.len() > 4000 && requests[2].body.len() <= 4000);
+    let shown = service.request("GET", "/v1/sessions/one/payload", b"");
+    assert_eq!(shown.body, requests[0].body, "what is shown is what was sent");
+
+    // And the setting changes.
+    place.configure(&endpoint.url(), &format!("{quick}\nupload.thin = \"50s\""));
+    service.signal("HUP");
+    wait_for("the new setting to hold", || {
+        service.record("three", &start_event("three"));
+        place.log_text().contains("reloaded the configuration").then_some(())
+    });
+    service.request("POST", "/v1/flush", b"");
+    service.wait_for_state("one", "delivered");
+    let requests = endpoint.requests();
+    assert_eq!(requests.len(), 4);
+    assert_eq!(requests[3].body, requests[0].body, "the same bytes");
+    // A new one is made to fit what holds now.
+    long(&service, "four");
+    let session = service.wait_for_state("four", "delivered");
+    assert!(session["receipt"]["thinned"].as_u64().unwrap() > 0, "{session}");
+}
+
+/// Contract section 12.4: a body that is small already is not cut, whatever the endpoint says of its size.
+#[test]
+fn s12_4_a_refusal_that_no_size_can_cure_sets_the_session_apart_whole() {
+    let unnamed =
+        || Act::Answer(Reply::json(413, r#"{"type":"about:blank","title":"too large","status":413}"#));
+    for (name, answer, pings, filler, requests) in [
+        ("small, the maximum is smaller still", too_large(100), 0, 0, 1),
+        ("small enough for Adobe, no maximum", unnamed(), 2, 15_000, 1),
+        ("large, no maximum", unnamed(), 2, 20_000, 3),
+        ("a maximum that it kept to", too_large(60_000), 2, 15_000, 1),
+    ] {
+        let endpoint = Endpoint::start([answer]);
+        let place = Place::new(&endpoint.url(), "");
+        let service = place.start();
+        let mut start = start_event("one");
+        start["mediaCollection"]["sessionDetails"]["friendlyName"] = "a".into();
+        service.record("one", &start);
+        service.record("one", &event("media.play", 1, 0));
+        for n in 0..pings {
+            let mut chapter = event("media.chapterStart", 10 * n + 2, 10 * n + 2);
+            chapter["mediaCollection"]["chapterDetails"] = json!({
+                "index": n, "length": 10, "offset": 10 * n, "friendlyName": "x".repeat(filler),
+            });
+            service.record("one", &chapter);
+            service.record("one", &event("media.chapterComplete", 10 * n + 9, 10 * n + 9));
+        }
+        service.request("POST", "/v1/sessions/one/complete", b"");
+        let state = if requests == 1 { "quarantined" } else { "delivered" };
+        let session = service.wait_for_state("one", state);
+        assert_eq!(session["continues_as"].is_null(), requests == 1, "{name}: {session}");
+        if requests == 1 {
+            assert_eq!(session["last_verdict"]["status"], 413, "{name}");
+            assert_eq!(session["events"], 2 + 2 * pings, "{name}: whole");
+        }
+        wait_for(name, || (endpoint.requests().len() == requests).then_some(()));
+        // Other sessions go on.
+        service.play("other");
+        service.wait_for_state("other", "delivered");
+    }
 }
 
 #[test]

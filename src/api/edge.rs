@@ -4,6 +4,8 @@
 //! Adobe's words, with our `reason` beside them.
 
 mod error;
+mod implementation;
+mod whole;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,24 +16,31 @@ use axum::extract::{Extension, Path, Query, State as Shared};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
+use serde::Serialize;
 use serde_json::json;
 use uuid::Uuid;
 
-use self::error::AdobeError;
+use self::error::{AdobeError, Details, details};
+use self::implementation::implementation_of;
 use super::Api;
 use super::body::{MAX_EVENT, Received, owned_event, shorten};
 use super::problem::ApiError;
 use crate::event::{self, EventType, Problem};
 use crate::journal::{Append, NewEvent, Refusal, Scope};
-use crate::json::{self, MAX_PROBLEMS};
-use crate::session::{Key, Why};
+use crate::json;
+use crate::session::Key;
 
 type Reply = Result<Response, AdobeError>;
 type Parameters = Query<HashMap<String, String>>;
 
+/// Names under which a live call may give its session, in `mediaCollection`.
+const SESSION_ID: [&str; 2] = ["sessionID", "sessionId"];
+
 /// One `xdm` as it was sent.
 struct Envelope<'a> {
     members: HashMap<String, &'a str>,
+    /// Paths of what stands beside it, in its event and in the whole body.
+    beside: Vec<String>,
 }
 
 impl<'a> Envelope<'a> {
@@ -76,9 +85,16 @@ fn envelopes(text: &str) -> Result<Vec<Envelope<'_>>, ApiError> {
         .enumerate()
         .map(|(at, event)| {
             let path = format!("events[{at}]");
-            let xdm = members(event, &path)?;
-            let xdm = xdm.get("xdm").ok_or_else(|| invalid(format!("{path}.xdm"), "is required"))?;
-            Ok(Envelope { members: members(xdm, &format!("{path}.xdm"))? })
+            let event = members(event, &path)?;
+            let xdm = event.get("xdm").ok_or_else(|| invalid(format!("{path}.xdm"), "is required"))?;
+            // What stands beside all of them is told once.
+            let in_body =
+                body.keys().filter(|name| at == 0 && *name != "events").map(|name| json::shown(name));
+            let in_event = event.keys().filter(|name| *name != "xdm").map(|name| json::shown(name));
+            let mut beside: Vec<String> =
+                in_body.chain(in_event.map(|name| format!("{path}.{name}"))).collect();
+            beside.sort_unstable();
+            Ok(Envelope { members: members(xdm, &format!("{path}.xdm"))?, beside })
         })
         .collect()
 }
@@ -112,12 +128,16 @@ fn utf8(bytes: &Bytes) -> Result<&str, ApiError> {
     })
 }
 
-/// An event as the native face would have got it, and the session it names.
-fn native_event(
-    envelope: &Envelope<'_>,
-    at: usize,
-    expected: EventType,
-) -> Result<(NewEvent, Option<String>), ApiError> {
+/// A live event as the native face would have got it.
+struct Live {
+    event: NewEvent,
+    /// The session it names.
+    session: Option<String>,
+    /// What is odd about it.
+    warnings: Vec<Problem>,
+}
+
+fn native_event(envelope: &Envelope<'_>, at: usize, expected: EventType) -> Result<Live, ApiError> {
     let path = format!("events[{at}].xdm");
     let kind = match envelope.get("eventType").map(json::string) {
         Some(Ok(kind)) => kind,
@@ -141,17 +161,21 @@ fn native_event(
     if text.len() > MAX_EVENT {
         return Err(ApiError::too_large(format!("An event may have at most {MAX_EVENT} bytes.")));
     }
-    let checked = event::check(text.as_bytes()).map_err(|problems| {
+    let mut checked = event::check(text.as_bytes()).map_err(|problems| {
         ApiError::invalid(problems.into_iter().map(|p| in_envelope(p, &path)).collect())
     })?;
+    // A live call names its session there.
+    let odd = |warning: &Problem| !SESSION_ID.iter().any(|name| warning.path.ends_with(name));
+    let warnings =
+        checked.warnings.drain(..).filter(odd).map(|warning| in_envelope(warning, &path)).collect();
     let collection = members(collection, &format!("{path}.mediaCollection"))?;
-    let session = ["sessionID", "sessionId"]
+    let session = SESSION_ID
         .into_iter()
         .find_map(|name| collection.get(name))
         .and_then(|raw| json::string(raw).ok())
         .map(|session| session.into_owned());
     let body = Bytes::copy_from_slice(checked.body.as_bytes());
-    Ok((owned_event(checked, body), session))
+    Ok(Live { event: owned_event(checked, body), session, warnings })
 }
 
 /// A problem of an event, as the caller wrote the event.
@@ -162,12 +186,29 @@ fn in_envelope(mut problem: Problem, path: &str) -> Problem {
     problem.under(path)
 }
 
-/// The answer to a start: which session was made for which event.
-fn started(keys: &[Key]) -> Response {
-    let handle: Vec<_> = keys
+/// Something odd about what was recorded, as Adobe tells it (contract section 10).
+#[derive(Serialize)]
+struct AdobeWarning<'a> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    status: u16,
+    title: &'static str,
+    report: AboutEvent<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct AboutEvent<'a> {
+    event_index: usize,
+    details: Details<'a>,
+}
+
+/// The answer to a start: which session was made for which event, and what is odd about it.
+fn started(sessions: &[(Key, Vec<Problem>)]) -> Response {
+    let handle: Vec<_> = sessions
         .iter()
         .enumerate()
-        .map(|(at, key)| {
+        .map(|(at, (key, _))| {
             json!({
                 "type": "media-analytics:new-session",
                 "eventIndex": at,
@@ -175,36 +216,63 @@ fn started(keys: &[Key]) -> Response {
             })
         })
         .collect();
-    Json(json!({ "requestId": Uuid::new_v4().to_string(), "handle": handle })).into_response()
+    let warnings: Vec<_> = sessions
+        .iter()
+        .enumerate()
+        .filter(|(_, (_, odd))| !odd.is_empty())
+        .map(|(at, (_, odd))| AdobeWarning {
+            kind: "https://ns.adobe.com/aep/errors/EXEG-0204-200",
+            status: 200,
+            title: "Recorded, with warnings",
+            report: AboutEvent { event_index: at, details: details(odd) },
+        })
+        .collect();
+    let mut answer = json!({ "requestId": Uuid::new_v4().to_string(), "handle": handle });
+    if !warnings.is_empty() {
+        answer["warnings"] = json!(warnings);
+    }
+    Json(answer).into_response()
+}
+
+/// Records sessions, all or none, each with the warnings that are known so far.
+async fn record(api: &Api, appends: Vec<Append>) -> Reply {
+    let mut sessions: Vec<_> =
+        appends.iter().map(|append| (append.key.clone(), append.warnings.clone())).collect();
+    let prefixes: Vec<_> = appends.iter().map(|append| append.prefix.clone()).collect();
+    let appended = api.journal.append_all(appends).await?;
+    for (((_, odd), prefix), appended) in sessions.iter_mut().zip(&prefixes).zip(appended) {
+        odd.extend(appended.warnings.into_iter().map(|(_, warning)| warning.under(prefix)));
+        shorten(odd);
+    }
+    Ok(started(&sessions))
 }
 
 async fn start_sessions(api: &Api, scope: Scope, envelopes: &[Envelope<'_>]) -> Reply {
     let mut appends = Vec::new();
-    let mut keys = Vec::new();
     for (at, envelope) in envelopes.iter().enumerate() {
-        let (event, _) = native_event(envelope, at, EventType::SessionStart)?;
-        let key = Key::random();
-        keys.push(key.clone());
+        let live = native_event(envelope, at, EventType::SessionStart)?;
+        let prefix = format!("events[{at}].xdm");
+        let (implementation, odd) = implementation_of(api, envelope, &prefix);
         appends.push(Append {
-            implementation: implementation_of(envelope),
-            prefix: format!("events[{at}].xdm"),
-            ..Append::new(scope.uid, key, vec![event])
+            implementation,
+            warnings: live.warnings.into_iter().chain(odd).collect(),
+            prefix,
+            ..Append::new(scope.uid, Key::random(), vec![live.event])
         });
     }
-    api.journal.append_all(appends).await?;
-    Ok(started(&keys))
+    record(api, appends).await
 }
 
 async fn add_events(api: &Api, scope: Scope, envelopes: &[Envelope<'_>], kind: EventType) -> Reply {
     let mut appends = Vec::new();
     for (at, envelope) in envelopes.iter().enumerate() {
-        let (event, session) = native_event(envelope, at, kind)?;
+        let Live { event, session, warnings } = native_event(envelope, at, kind)?;
         let prefix = format!("events[{at}].xdm");
         let session = session
             .ok_or_else(|| invalid(format!("{prefix}.mediaCollection.sessionID"), "must be a string"))?;
         // An id that cannot be one of ours names no session.
         let key: Key = session.parse().map_err(|_| Refusal::UnknownSession)?;
-        appends.push(Append { prefix, ..Append::new(scope.uid, key, vec![event]) });
+        appends.push(Append { prefix, warnings, ..Append::new(scope.uid, key, vec![event]) });
     }
     api.journal.append_all(appends).await.map_err(|refusal| match refusal {
         // Of a session that nobody started, to the caller it is the session that is wrong, not the event.
@@ -212,119 +280,6 @@ async fn add_events(api: &Api, scope: Scope, envelopes: &[Envelope<'_>], kind: E
         other => other.into(),
     })?;
     Ok(StatusCode::NO_CONTENT.into_response())
-}
-
-/// `implementationDetails` of a caller, if it has the three texts it needs.
-fn implementation_of(envelope: &Envelope<'_>) -> Option<String> {
-    let details: serde_json::Value = serde_json::from_str(envelope.get("implementationDetails")?).ok()?;
-    let text = |member: &str| details.get(member).and_then(serde_json::Value::as_str);
-    let environment =
-        text("environment").filter(|environment| ["browser", "app", "server", "iot"].contains(environment));
-    Some(
-        json!({
-            "name": text("name")?,
-            "version": text("version")?,
-            "environment": environment?,
-        })
-        .to_string(),
-    )
-}
-
-/// Whole sessions: `POST /ee/va/v1/downloaded`.
-async fn import(api: &Api, scope: Scope, bytes: &Bytes, envelopes: &[Envelope<'_>]) -> Reply {
-    let mut appends = Vec::new();
-    let mut keys = Vec::new();
-    let mut problems = Vec::new();
-    for (at, envelope) in envelopes.iter().enumerate() {
-        let path = format!("events[{at}].xdm");
-        if !matches!(envelope.get("eventType").map(json::string), Some(Ok(kind)) if kind == "media.downloaded")
-        {
-            problems.push(Problem {
-                path: format!("{path}.eventType"),
-                problem: "must be media.downloaded".into(),
-            });
-        }
-        let identity = match envelope.get("identityMap").map(event::check_identity_map) {
-            None => None,
-            Some(Ok(map)) => Some(map),
-            Some(Err(wrong)) => {
-                let path = format!("{path}.identityMap");
-                problems.extend(wrong.into_iter().map(|problem| problem.under(&path)));
-                None
-            }
-        };
-        if problems.len() > MAX_PROBLEMS {
-            break;
-        }
-        match downloaded_events(envelope, &path, bytes)? {
-            Ok(mut events) => {
-                if let (Some(first), Some(identity)) = (events.first_mut(), identity) {
-                    first.identity = Some(identity);
-                }
-                let key = Key::random();
-                keys.push(key.clone());
-                appends.push(Append {
-                    complete: Some(Why::Import),
-                    implementation: implementation_of(envelope),
-                    batch: true,
-                    prefix: format!("{path}.mediaDownloadedEvents"),
-                    ..Append::new(scope.uid, key, events)
-                });
-            }
-            Err(wrong) => problems.extend(wrong),
-        }
-    }
-    if !problems.is_empty() {
-        shorten(&mut problems);
-        return Err(ApiError::invalid(problems).into());
-    }
-    api.journal.append_all(appends).await?;
-    Ok(started(&keys))
-}
-
-fn downloaded_events(
-    envelope: &Envelope<'_>,
-    path: &str,
-    whole: &Bytes,
-) -> Result<Result<Vec<NewEvent>, Vec<Problem>>, ApiError> {
-    let path = format!("{path}.mediaDownloadedEvents");
-    let at_list = |problem: &str| Ok(Err(vec![Problem { path: path.clone(), problem: problem.to_owned() }]));
-    let Some(list) = envelope.get("mediaDownloadedEvents") else { return at_list("is required") };
-    let list = match json::elements(list) {
-        Ok(list) if list.is_empty() => return at_list("must hold at least one event"),
-        Ok(list) => list,
-        Err(problem) => return Ok(Err(vec![problem.under(&path)])),
-    };
-    let mut events = Vec::with_capacity(list.len());
-    let mut problems = Vec::new();
-    for (at, raw) in list.into_iter().enumerate() {
-        let path = format!("{path}[{at}]");
-        if raw.len() > MAX_EVENT {
-            return Err(ApiError {
-                problems: vec![Problem { path, problem: format!("has {} bytes", raw.len()) }],
-                ..ApiError::too_large(format!("An event may have at most {MAX_EVENT} bytes."))
-            });
-        }
-        match event::check(raw.as_bytes()) {
-            Ok(checked) if at == 0 && checked.kind != EventType::SessionStart => problems.push(Problem {
-                path: format!("{path}.mediaEventType"),
-                problem: "the first event of a session must be media.sessionStart".into(),
-            }),
-            Ok(checked) if checked.said_ms.is_none() => problems.push(Problem {
-                path: format!("{path}.mediaEventTimestamp"),
-                problem: "is required in a downloaded session".into(),
-            }),
-            Ok(checked) => {
-                let body = whole.slice_ref(checked.body.as_bytes());
-                events.push(owned_event(checked, body));
-            }
-            Err(wrong) => problems.extend(wrong.into_iter().map(|problem| problem.under(&path))),
-        }
-        if problems.len() > MAX_PROBLEMS {
-            break;
-        }
-    }
-    Ok(if problems.is_empty() { Ok(events) } else { Err(problems) })
 }
 
 async fn call(
@@ -345,7 +300,7 @@ async fn call(
     match kind {
         Ok(EventType::SessionStart) => start_sessions(api, scope, &envelopes).await,
         Ok(kind) => add_events(api, scope, &envelopes, kind).await,
-        Err(_) => import(api, scope, bytes, &envelopes).await,
+        Err(_) => whole::import(api, scope, bytes, &envelopes).await,
     }
 }
 

@@ -3,8 +3,8 @@
 use std::io;
 use std::path::Path;
 
-use serde::Deserialize;
 use serde::de::IgnoredAny;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tokio::io::AsyncReadExt;
@@ -119,11 +119,21 @@ struct Journaled {
     sessions: Vec<String>,
     events: Option<u64>,
     errors: Vec<String>,
+    warnings: Vec<Warning>,
+}
+
+/// Something odd about a session that was journaled.
+#[derive(Debug, PartialEq, Deserialize, Serialize)]
+struct Warning {
+    #[serde(rename(deserialize = "name"))]
+    path: String,
+    #[serde(rename(deserialize = "reason"))]
+    problem: String,
 }
 
 impl Journaled {
-    /// Reads an answer of the Media Edge face: the key is in a `media-analytics:new-session` handle, and an answer
-    /// that is no plain success lists errors.
+    /// Reads an answer of the Media Edge face: the key is in a `media-analytics:new-session` handle, an answer that is
+    /// no plain success lists errors, and warnings have what they are about in their report.
     fn read(answer: &[u8], events: Option<u64>) -> Journaled {
         let answer: Value = serde_json::from_slice(answer).unwrap_or_default();
         let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
@@ -140,7 +150,12 @@ impl Journaled {
                 said.map_or_else(|| error.to_string(), String::from)
             })
             .collect();
-        Journaled { sessions, events, errors }
+        let warnings = list(&answer["warnings"])
+            .iter()
+            .flat_map(|warning| list(&warning["report"]["details"]))
+            .filter_map(|detail| Warning::deserialize(detail).ok())
+            .collect();
+        Journaled { sessions, events, errors, warnings }
     }
 
     fn say(&self, name: &str, as_json: bool, screen: &mut Screen<'_>) -> io::Result<()> {
@@ -151,14 +166,21 @@ impl Journaled {
             return Ok(());
         }
         if as_json {
-            let line = json!({ "file": name, "sessions": self.sessions, "events": self.events });
+            let mut line = json!({ "file": name, "sessions": self.sessions, "events": self.events });
+            if !self.warnings.is_empty() {
+                line["warnings"] = json!(self.warnings);
+            }
             return screen.line(&line.to_string());
         }
         let keys = self.sessions.join(", ");
         let keys = if keys.is_empty() { keys } else { format!(" as {}", text::visible(&keys)) };
         let events =
             self.events.map_or_else(String::new, |count| format!(", {}", text::count(count, "event")));
-        screen.line(&format!("{}: journaled{keys}{events}", text::visible(name)))
+        screen.line(&format!("{}: journaled{keys}{events}", text::visible(name)))?;
+        for Warning { path, problem } in &self.warnings {
+            screen.complain(&format!("{name}: {path}: {problem}"));
+        }
+        Ok(())
     }
 }
 

@@ -19,6 +19,7 @@ use std::time::Duration;
 pub use keys::{KEYS, Key};
 pub use paths::{Places, SYSTEM_SOCKET, Scope, Surroundings, UserFolders, socket_exists};
 pub use problem::{ConfigError, ConfigProblem};
+pub(crate) use value::is_uri;
 pub use value::{Endpoint, Environment, Thin, WebOrigin, duration_text, parse_duration};
 
 use layers::Layers;

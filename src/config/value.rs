@@ -340,14 +340,19 @@ pub(super) fn parse_namespace(text: &str) -> Result<String, String> {
     }
 }
 
-/// The name of an implementation: a URI with its scheme (contract section 3.1).
-pub(super) fn parse_uri(text: &str) -> Result<String, String> {
+/// Whether a text is a URI with its scheme, as the name of an implementation has to be (contract section 3.1).
+pub(crate) fn is_uri(text: &str) -> bool {
     let scheme = text.split_once(':').filter(|(_, rest)| !rest.is_empty()).map(|(scheme, _)| scheme);
     let named = scheme.is_some_and(|scheme| {
         scheme.starts_with(|c: char| c.is_ascii_alphabetic())
             && scheme.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'))
     });
-    if named && text.bytes().all(|b| b.is_ascii_graphic()) {
+    named && text.bytes().all(|b| b.is_ascii_graphic())
+}
+
+/// The name of an implementation.
+pub(super) fn parse_uri(text: &str) -> Result<String, String> {
+    if is_uri(text) {
         Ok(text.to_owned())
     } else {
         Err(format!(

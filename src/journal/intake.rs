@@ -3,13 +3,14 @@
 use rusqlite::{OptionalExtension, params};
 
 use super::core::{Core, ROW_BYTES};
+use super::long::Long;
 use super::open::{Followed, Open};
 use super::plan::{Plan, plan, problem};
 use super::rows::{EventRow, SessionRow, event_sum, session_sum};
 use super::{Append, Appended, NewEvent, Refusal};
 use crate::clock::Moment;
 use crate::event::{EventType, Problem};
-use crate::session::{Consent, Name, State};
+use crate::session::{Consent, Name, State, Why};
 
 /// Warnings kept a session.
 const MAX_WARNINGS: usize = 50;
@@ -228,6 +229,9 @@ impl Core {
         self.keep_warnings(id, &odd)?;
         if let Some(why) = append.complete {
             self.complete(id, why)?;
+            if why == Why::Import {
+                warnings.extend(self.divide(id, append, plan)?);
+            }
         }
         Ok(Appended {
             state: if append.complete.is_some() { State::Completed } else { State::Open },
@@ -237,6 +241,25 @@ impl Core {
             seq: plan.last_seq.max(0).unsigned_abs(),
             continues_as: (generation > 1).then(|| Name::text(append.key.as_str(), generation)),
             warnings,
+        })
+    }
+
+    /// Divides what came as a whole and lasted too long, and tells where.
+    fn divide(&mut self, id: i64, append: &Append, plan: &Plan) -> Result<Vec<(usize, Problem)>, Refusal> {
+        let told = |at, text: String| (at, problem(at, append.batch, "mediaEventTimestamp", text));
+        Ok(match self.divide_long(id)? {
+            None => Vec::new(),
+            Some(Long::Kept(why)) => {
+                self.keep_warnings(id, std::slice::from_ref(&why))?;
+                vec![told(0, why)]
+            }
+            Some(Long::Divided(parts)) => parts
+                .into_iter()
+                .map(|(first, name)| {
+                    let at = plan.fresh.iter().find(|(_, seq)| *seq == first).map_or(0, |(at, _)| *at);
+                    told(at, format!("24 hours are over: from here on the session is {name}"))
+                })
+                .collect(),
         })
     }
 

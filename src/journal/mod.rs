@@ -7,6 +7,7 @@ mod admin;
 mod core;
 mod heal;
 mod intake;
+mod long;
 mod open;
 mod outbox;
 mod plan;
@@ -36,7 +37,7 @@ pub use self::query::{Attempt, Detail, Page, Recorded, Status, Summary};
 pub(crate) use self::rows::body_sum;
 pub use self::schema::OpenError;
 pub use self::settle::{Action, Settlement};
-pub use self::split::{Made, Split};
+pub use self::split::{Made, Split, in_order};
 
 /// Who asks, and whether they may see and touch the sessions of others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

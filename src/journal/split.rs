@@ -1,12 +1,13 @@
-//! Cuts one completed session in two, when only a smaller payload can be delivered (contract section 12.4).
+//! Cuts one completed session in two, because it is too large (contract section 12.4) or too long (section 8).
 
 use rusqlite::params;
 
 use super::core::Core;
-use super::outbox::StoredEvent;
+use super::outbox::{Outgoing, StoredEvent};
 use super::rows::{EventRow, Run, SessionRow, event_sum, session_sum};
 use super::{Journal, Refusal};
-use crate::anchor::EventTimes;
+use crate::anchor::{self, EventTimes};
+use crate::course::{Continuing, Course};
 use crate::event::EventType;
 use crate::session::Name;
 
@@ -36,6 +37,53 @@ pub struct Split {
     pub warning: String,
 }
 
+impl Split {
+    /// Cuts before the `at`-th of the events in `order`; `course` is what those before it come to. The first part ends
+    /// where its last event was; the second starts where its first one is, with what was open. `None`: there is no
+    /// start to go on from.
+    pub fn before(
+        session: &Outgoing,
+        order: &[usize],
+        at: usize,
+        course: &Course,
+        warning: String,
+    ) -> Option<Split> {
+        let last = &session.events[*order.get(at.checked_sub(1)?)?];
+        let first = &session.events[*order.get(at)?];
+        let opening = course.reopen(&Continuing { kind: first.kind, body: &first.body })?;
+        Some(Split {
+            id: session.id,
+            second: order[at..].to_vec(),
+            closing: vec![end_after(last)],
+            opening: opening
+                .into_iter()
+                .map(|(kind, body)| Made { kind, body, times: first.times })
+                .collect(),
+            warning,
+        })
+    }
+}
+
+/// When each event happened, and the positions of all of them in the order of sending: by time, then by arrival, the
+/// start first.
+pub fn in_order(events: &[StoredEvent]) -> (Vec<i64>, Vec<usize>) {
+    let times: Vec<_> = events.iter().map(|event| event.times).collect();
+    let at = anchor::resolve(&times);
+    let mut order: Vec<usize> = (0..events.len()).collect();
+    order.sort_by_key(|&n| (events[n].kind != EventType::SessionStart, at[n]));
+    (at, order)
+}
+
+/// The end of a first part, where its last event was.
+fn end_after(last: &StoredEvent) -> Made {
+    let event: serde_json::Value = serde_json::from_str(&last.body).unwrap_or_default();
+    let body = serde_json::json!({
+        "mediaEventType": EventType::SessionEnd.as_str(),
+        "mediaCollection": { "playhead": event["mediaCollection"]["playhead"] },
+    });
+    Made { kind: EventType::SessionEnd, body: body.to_string(), times: last.times }
+}
+
 /// A row of one of the parts.
 struct PartRow {
     kind: EventType,
@@ -49,12 +97,13 @@ struct PartRow {
 impl Journal {
     /// Cuts a session in two. Answers the name of the second part, or `None` when the session is no longer to be sent.
     pub async fn split(&self, split: Split) -> Result<Option<String>, Refusal> {
-        self.call(move |core| core.split(split)).await
+        self.call(move |core| Ok(core.split(split)?.map(|(_, name)| name))).await
     }
 }
 
 impl Core {
-    fn split(&mut self, split: Split) -> Result<Option<String>, Refusal> {
+    /// Answers number and name of the second part.
+    pub(super) fn split(&mut self, split: Split) -> Result<Option<(i64, String)>, Refusal> {
         let Some(session) = self.outgoing(split.id)? else { return Ok(None) };
         if session.state != crate::session::State::Completed {
             return Ok(None);
@@ -71,7 +120,7 @@ impl Core {
         }
         first.extend(made(split.closing, boot));
         self.conn.execute("DELETE FROM events WHERE session = ?1", [split.id])?;
-        let name = self.insert_second(split.id, &second, &split.warning)?;
+        let second = self.insert_second(split.id, &second, &split.warning)?;
         let (first_event, last_event, run) = self.write_part(split.id, &first)?;
         self.conn.execute(
             "UPDATE sessions SET first_event = ?2, last_event = ?3, events = ?4, bytes = ?5, completed_sum = ?6,
@@ -81,11 +130,11 @@ impl Core {
         )?;
         self.seal(split.id)?;
         self.work += 1;
-        Ok(Some(name))
+        Ok(Some(second))
     }
 
     /// The second part's own row: what was frozen holds for both.
-    fn insert_second(&mut self, id: i64, rows: &[PartRow], warning: &str) -> Result<String, Refusal> {
+    fn insert_second(&mut self, id: i64, rows: &[PartRow], warning: &str) -> Result<(i64, String), Refusal> {
         let second: i64 = self.conn.query_row(
             "INSERT INTO sessions (owner, key, generation, continues, resumes, state, why, title, identity_map,
                  identity_origin, player_name, channel, implementation, started_boot, started_boot_ms,
@@ -112,7 +161,7 @@ impl Core {
         )?;
         self.seal(second)?;
         Ok(self.conn.query_row("SELECT key, generation FROM sessions WHERE id = ?1", [second], |row| {
-            Ok(Name::text(row.get_ref(0)?.as_str()?, row.get(1)?))
+            Ok((second, Name::text(row.get_ref(0)?.as_str()?, row.get(1)?)))
         })?)
     }
 

@@ -1,19 +1,20 @@
 //! Where to cut a session that is too large even without its spare pings (contract section 12.4): pure.
 
-use crate::anchor;
-use crate::course::{Continuing, Course};
+use crate::course::Course;
 use crate::event::EventType;
-use crate::journal::{Made, Outgoing, Split, StoredEvent};
+use crate::journal::{Outgoing, Split, StoredEvent, in_order};
 
-/// Percent of the bytes from either end within which a cut between two chapters is preferred.
+/// Percent of the weight from either end within which a cut between two chapters is preferred.
 const MARGIN: usize = 20;
+/// Of so many pings about one stays at the last level of thinning: gaps of 300 s instead of 10 s.
+const SPARE_PINGS: usize = 30;
 
 /// A place between two events, in the order of their times.
 struct Place {
     /// Events before it.
     at: usize,
-    /// Bytes before it.
-    bytes: usize,
+    /// What stands before it, by [`weight`].
+    weight: usize,
     in_chapter: bool,
     /// What is open there.
     course: Course,
@@ -22,12 +23,12 @@ struct Place {
 /// How to cut `session` in two near its middle: never in an ad break, preferably between two chapters. `None`: there
 /// is no such place.
 pub fn cut(session: &Outgoing, refused: usize) -> Option<Split> {
-    let order = in_order(&session.events);
-    let all: usize = session.events.iter().map(|event| event.body.len()).sum();
+    let (_, order) = in_order(&session.events);
+    let all: usize = session.events.iter().map(weight).sum();
     let places = places(session, &order);
-    let off_middle = |place: &&Place| (2 * place.bytes).abs_diff(all);
+    let off_middle = |place: &&Place| (2 * place.weight).abs_diff(all);
     let central = |place: &&Place| {
-        let percent = place.bytes * 100 / all.max(1);
+        let percent = place.weight * 100 / all.max(1);
         !place.in_chapter && (MARGIN..=100 - MARGIN).contains(&percent)
     };
     let place = places
@@ -35,39 +36,23 @@ pub fn cut(session: &Outgoing, refused: usize) -> Option<Split> {
         .filter(central)
         .min_by_key(off_middle)
         .or_else(|| places.iter().min_by_key(off_middle))?;
-    let (last, first) = (&session.events[order[place.at - 1]], &session.events[order[place.at]]);
-    let opening = place
-        .course
-        .reopen(&Continuing { kind: first.kind, body: &first.body })?
-        .into_iter()
-        .map(|(kind, body)| Made { kind, body, times: first.times })
-        .collect();
-    Some(Split {
-        id: session.id,
-        second: order[place.at..].to_vec(),
-        closing: vec![end_after(last)],
-        opening,
-        warning: format!(
-            "it was cut in two, because a body of {refused} bytes was too large for the endpoint: it counts as one \
-             more resume, and progress markers that were passed are set again"
-        ),
-    })
+    let warning = format!(
+        "it was cut in two, because a body of {refused} bytes was too large for the endpoint: it counts as one more \
+         resume, and progress markers that were passed are set again"
+    );
+    Split::before(session, &order, place.at, &place.course, warning)
 }
 
-/// Positions of the events by time, then by arrival, the start first.
-fn in_order(events: &[StoredEvent]) -> Vec<usize> {
-    let times: Vec<_> = events.iter().map(|event| event.times).collect();
-    let at = anchor::resolve(&times);
-    let mut order: Vec<usize> = (0..events.len()).collect();
-    order.sort_by_key(|&n| (events[n].kind != EventType::SessionStart, at[n]));
-    order
+/// How much of the payload an event takes, about. Nearly all pings are left out before a session is cut.
+fn weight(event: &StoredEvent) -> usize {
+    if event.kind == EventType::Ping { event.body.len() } else { event.body.len() * SPARE_PINGS }
 }
 
 /// Everywhere a cut does no harm: not in an ad break, not where only an end would be cut off.
 fn places(session: &Outgoing, order: &[usize]) -> Vec<Place> {
     let mut places = Vec::new();
     let mut course = Course::default();
-    let mut bytes = 0;
+    let mut before = 0;
     let mut kept = 0;
     for (at, &n) in order.iter().enumerate() {
         let event = &session.events[n];
@@ -76,23 +61,18 @@ fn places(session: &Outgoing, order: &[usize]) -> Vec<Place> {
         let left = order[at..].iter().filter(|n| !session.events[**n].synthetic).count();
         let fits = kept >= 2 && left >= 1 && order.len() - at >= 2;
         if fits && !ending && !course.in_ad_break() && !course.has_ended() {
-            places.push(Place { at, bytes, in_chapter: course.in_chapter(), course: course.clone() });
+            places.push(Place {
+                at,
+                weight: before,
+                in_chapter: course.in_chapter(),
+                course: course.clone(),
+            });
         }
         course.note(event.kind, &event.body);
         kept += usize::from(!event.synthetic || event.kind == EventType::SessionStart);
-        bytes += event.body.len();
+        before += weight(event);
     }
     places
-}
-
-/// The end of the first part, where its last event was.
-fn end_after(last: &StoredEvent) -> Made {
-    let event: serde_json::Value = serde_json::from_str(&last.body).unwrap_or_default();
-    let body = serde_json::json!({
-        "mediaEventType": EventType::SessionEnd.as_str(),
-        "mediaCollection": { "playhead": event["mediaCollection"]["playhead"] },
-    });
-    Made { kind: EventType::SessionEnd, body: body.to_string(), times: last.times }
 }
 
 #[cfg(test)]
@@ -174,9 +154,9 @@ mod tests {
                     (T::ChapterStart, 2),
                     (T::ChapterComplete, 3),
                     (T::ChapterStart, 4),
-                    (T::Ping, 5),
-                    (T::Ping, 6),
-                    (T::Ping, 7),
+                    (T::Error, 5),
+                    (T::Error, 6),
+                    (T::Error, 7),
                 ],
                 Some(&[4, 5, 6, 7]),
             ),
@@ -197,5 +177,20 @@ mod tests {
                 assert_eq!(split.closing[0].kind, T::SessionEnd, "{name}");
             }
         }
+    }
+
+    /// Pings are thinned out before anything is cut: what is left of them weighs little.
+    #[test]
+    fn s12_4_the_middle_is_that_of_what_is_left() {
+        use EventType as T;
+        let mut kinds = vec![(T::SessionStart, 0), (T::Play, 1)];
+        kinds.extend((0..300).map(|n| (T::Ping, 10 * n + 2)));
+        kinds.extend((0..40).map(|n| (T::Error, n + 4000)));
+        let session = session(&kinds);
+        let split = cut(&session, 100).unwrap();
+        assert!((20..=26).contains(&split.second.len()), "{} go to the second part", split.second.len());
+        // With nothing but pings it is about their middle.
+        let split = cut(&self::session(&kinds[..302]), 100).unwrap();
+        assert!((150..=200).contains(&split.second.len()), "{} go to the second part", split.second.len());
     }
 }

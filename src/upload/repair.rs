@@ -58,7 +58,7 @@ pub fn repair(events: Vec<Event>) -> Repaired {
         out.push(events[n].clone());
     }
     let mut last = events.last().map_or((0, 0), |event| (event.at_ms, event.playhead));
-    for kind in track.due_at_end() {
+    for kind in track.open(true, true, true) {
         last.0 = last.0.saturating_add(1);
         let synthetic = Event::synthetic(kind, last.0, last.1);
         track.close(&synthetic, None);
@@ -80,11 +80,8 @@ struct Track {
 }
 
 impl Track {
-    /// What has to be closed before the `n`-th event: ad, break, chapter.
+    /// What has to be closed before the `n`-th event. After `media.sessionEnd` nothing is open and nothing opens.
     fn due_before(&self, events: &[Event], n: usize) -> Vec<EventType> {
-        if self.ended {
-            return Vec::new();
-        }
         let (ad, pod, chapter) = match events[n].kind {
             T::AdStart | T::AdBreakComplete => (true, false, false),
             T::AdBreakStart => (true, true, false),
@@ -103,10 +100,6 @@ impl Track {
             _ => (false, false, false),
         };
         self.open(ad, pod, chapter)
-    }
-
-    fn due_at_end(&self) -> Vec<EventType> {
-        if self.ended { Vec::new() } else { self.open(true, true, true) }
     }
 
     /// The closing events of those of ad, break and chapter that are asked for and open.

@@ -3,7 +3,7 @@
 //! A rule is stricter than the contract in four places, each because a metric could be read so that it would change:
 //! the last ping before each close stays; a ping of a run of three equal playheads in main playback stays; outside main
 //! playback the playhead must stand still or move with the clock; and over the gap that a ping leaves it must have done
-//! so, too. A lowest or highest playhead that another event holds as well is spared by one of them.
+//! so, too.
 
 use std::fmt;
 
@@ -124,7 +124,6 @@ pub fn staying(events: &[Event], level: Level) -> Vec<bool> {
     }
     let fixed = fixed(events);
     let around = surroundings(events);
-    let (mut lowest, mut highest) = Extreme::of(events);
     let mut kept = Vec::with_capacity(events.len());
     for n in 0..events.len() {
         let gap = if around[n].in_break { ad_gap } else { main_gap };
@@ -139,15 +138,11 @@ pub fn staying(events: &[Event], level: Level) -> Vec<bool> {
                     && unmoved_by(events, &around, before, n)
                     && !in_a_run(events, &around, &kept, n)
                     && !makes_a_run(events, &around, &kept, next)
-                    && lowest.can_spare(&events[n])
-                    && highest.can_spare(&events[n])
             }
             _ => false,
         };
         if may_go {
             stays[n] = false;
-            lowest.spare(&events[n]);
-            highest.spare(&events[n]);
         } else {
             kept.push(n);
         }
@@ -155,10 +150,14 @@ pub fn staying(events: &[Event], level: Level) -> Vec<bool> {
     stays
 }
 
-/// What stays whatever its neighbours are: all that is no bare ping, the first, the last and the last-but-one event, the
-/// last ping before each close, and the first event at or past each progress marker.
+/// What stays whatever its neighbours are: all that is no bare ping, what holds the lowest or the highest playhead, the
+/// first, the last and the last-but-one event, the last ping before each close, and the first event at or past each
+/// progress marker.
 fn fixed(events: &[Event]) -> Vec<bool> {
-    let mut fixed: Vec<bool> = events.iter().map(|event| event.kind != T::Ping || !event.bare).collect();
+    let playheads = || events.iter().map(|event| event.playhead);
+    let ends = [playheads().min(), playheads().max()];
+    let stays = |e: &Event| e.kind != T::Ping || !e.bare || ends.contains(&Some(e.playhead));
+    let mut fixed: Vec<bool> = events.iter().map(stays).collect();
     let last = events.len().saturating_sub(1);
     let closes = events.iter().enumerate().filter(|(n, event)| *n == last || closes(event)).map(|(n, _)| n);
     let last_pings = closes.filter_map(|close| events[..=close].iter().rposition(|e| e.kind == T::Ping));
@@ -252,31 +251,6 @@ fn run_before(events: &[Event], around: &[Around], kept: &[usize], n: usize) -> 
 fn run_after(events: &[Event], around: &[Around], from: usize, n: usize) -> usize {
     let same = |k: &usize| around[*k].main() && events[*k].playhead == events[n].playhead;
     (from..events.len()).take_while(same).count()
-}
-
-/// The lowest or highest playhead and how many of the remaining events hold it.
-struct Extreme {
-    playhead: u64,
-    holders: usize,
-}
-
-impl Extreme {
-    fn of(events: &[Event]) -> (Extreme, Extreme) {
-        let playheads = || events.iter().map(|event| event.playhead);
-        let extreme = |playhead: Option<u64>| {
-            let playhead = playhead.unwrap_or(0);
-            Extreme { playhead, holders: playheads().filter(|p| *p == playhead).count() }
-        };
-        (extreme(playheads().min()), extreme(playheads().max()))
-    }
-
-    fn can_spare(&self, event: &Event) -> bool {
-        event.playhead != self.playhead || self.holders > 1
-    }
-
-    fn spare(&mut self, event: &Event) {
-        self.holders -= usize::from(event.playhead == self.playhead);
-    }
 }
 
 /// Puts state updates of one moment into one event, as far as no name comes twice, no stall changes, the last event

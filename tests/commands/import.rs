@@ -6,50 +6,9 @@ use std::process::Stdio;
 use serde_json::{Value, json};
 
 use crate::endpoint::Endpoint;
+use crate::examples::{self, assert_sent, contract_example, events_of, reference_request};
 use crate::service::{Place, start_event, wait_for};
 use crate::{HARMLESS, HOSTILE, Ran, assert_fits, command, file, holding, run, titled};
-
-/// The example of contract section 3.
-fn contract_example() -> Value {
-    let event = |kind: &str, at: &str, members: Value| {
-        json!({ "mediaEventType": format!("media.{kind}"),
-                "mediaEventTimestamp": format!("2026-03-07T18:{at}Z"), "mediaCollection": members })
-    };
-    json!({ "events": [{ "xdm": {
-        "eventType": "media.downloaded",
-        "identityMap": { "FPID": [{ "id": "5f0c3d1e-6c1b-4f0e-9a52-2f8f6f1f9a10", "authenticatedState": "ambiguous", "primary": true }] },
-        "implementationDetails": { "name": "https://ns.adobe.com/experience/edge", "version": "0.1.0", "environment": "app" },
-        "mediaDownloadedEvents": [
-            event("sessionStart", "30:00.120", json!({ "playhead": 0, "sessionDetails": {
-                "name": "ep-204417", "friendlyName": "The Long Tide", "show": "Harbour Lights", "contentType": "DVOD",
-                "streamType": "video", "length": 90, "playerName": "acme-stb", "channel": "living-room" },
-                "customMetadata": [{ "name": "_acme.storefront", "value": "de" }] })),
-            event("play", "30:00.940", json!({ "playhead": 0, "qoeDataDetails": { "bitrate": 6200, "timeToStart": 820 } })),
-            event("statesUpdate", "30:04.002", json!({ "playhead": 3, "statesStart": [{ "name": "closedCaptioning" }] })),
-            event("pauseStart", "30:41.500", json!({ "playhead": 40 })),
-            event("play", "31:10.010", json!({ "playhead": 40 })),
-            event("ping", "31:20.011", json!({ "playhead": 50 })),
-            event("sessionComplete", "32:00.000", json!({ "playhead": 90 })),
-        ],
-    }}]})
-}
-
-/// The request that this project was started from, with a year and a time in place of its placeholders.
-fn seed_reference() -> Value {
-    json!({ "events": [{ "xdm": {
-        "identityMap": { "email": [{ "id": "user@example.com", "primary": true }] },
-        "eventType": "media.downloaded",
-        "mediaDownloadedEvents": [
-            { "mediaEventTimestamp": "2025-09-26T15:52:24+00:00", "mediaEventType": "media.sessionStart",
-              "mediaCollection": { "playhead": 0, "sessionDetails": {
-                "name": "Media Analytics API Sample", "playerName": "sample-html5-api-player", "contentType": "VOD",
-                "length": 60, "channel": "sample-channel" } } },
-            { "mediaEventTimestamp": "2025-09-26T15:53:08+00:00", "mediaEventType": "media.sessionComplete",
-              "mediaCollection": { "playhead": 60 } },
-        ],
-        "timestamp": "2025-09-27T08:00:00+00:00",
-    }}]})
-}
 
 fn key_of(said: &str) -> String {
     said.split(" as ").nth(1).and_then(|rest| rest.split(',').next()).unwrap().to_owned()
@@ -60,12 +19,11 @@ fn known_requests_come_out_as_they_went_in() {
     let endpoint = Endpoint::start([]);
     let place = Place::new(&endpoint.url(), "");
     let service = place.start();
-    let files = [("contract.json", contract_example()), ("seed.json", seed_reference())];
-    for (sent, (name, mut given)) in files.into_iter().enumerate() {
-        let path = file(&place, name, format!("{given:#}"));
+    for (sent, (name, given)) in examples::all().into_iter().enumerate() {
+        let path = file(&place, &format!("{name}.json"), format!("{given:#}"));
         let path = path.to_str().unwrap();
         let said = run(&place, &["import", path]).done();
-        let count = given["events"][0]["xdm"]["mediaDownloadedEvents"].as_array().unwrap().len();
+        let count = events_of(&given).len();
         assert!(said.starts_with(&format!("{path}: journaled as ")), "{said}");
         assert!(said.ends_with(&format!(", {count} events\n")), "{said}");
         let session = service.wait_for_state(&key_of(&said), "delivered");
@@ -73,33 +31,35 @@ fn known_requests_come_out_as_they_went_in() {
             (session["why"].as_str(), session["receipt"]["events"].as_u64()),
             (Some("import"), Some(count as u64))
         );
-
-        let mut out: Value = serde_json::from_slice(&endpoint.wait_for(sent + 1)[sent].body).unwrap();
-        let (out, given) = (&mut out["events"][0]["xdm"], &mut given["events"][0]["xdm"]);
-        // Contract section 3: the times in one form, our own timestamp and implementation where there was none.
-        for event in given["mediaDownloadedEvents"].as_array_mut().unwrap() {
-            let said = event["mediaEventTimestamp"].as_str().unwrap().replace("+00:00", ".000Z");
-            event["mediaEventTimestamp"] = said.into();
-        }
-        given["timestamp"] = out["timestamp"].clone();
-        if given["implementationDetails"].is_null() {
-            given["implementationDetails"] = out["implementationDetails"].clone();
-        }
-        let identity = out["identityMap"].as_object_mut().unwrap().values_mut().next().unwrap();
-        let given_identity = given["identityMap"].as_object_mut().unwrap().values_mut().next().unwrap();
-        // `ambiguous` is what an identity is that says nothing of it (contract section 5).
-        for item in [&mut identity[0], &mut given_identity[0]] {
-            item.as_object_mut().unwrap().entry("authenticatedState").or_insert("ambiguous".into());
-        }
-        assert_eq!(out, given, "{name}");
+        assert_sent(name, &given, &endpoint.wait_for(sent + 1)[sent].body);
     }
+}
+
+#[test]
+fn what_is_not_taken_over_is_said() {
+    let place = holding();
+    let service = place.start();
+    let mut odd = contract_example();
+    odd["events"][0]["xdm"]["_id"] = "1".into();
+    let path = file(&place, "odd.json", odd.to_string());
+    let path = path.to_str().unwrap();
+    let ran = run(&place, &["import", path]);
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    assert!(ran.out.ends_with(", 7 events\n"), "{}", ran.out);
+    assert!(ran.err.starts_with(&format!("afterplay: {path}: $.events[0].xdm._id: ")), "{}", ran.err);
+    let shown = run(&place, &["show", &key_of(&ran.out)]).done();
+    assert!(shown.contains("Warning") && shown.contains("events[0].xdm._id"), "{shown}");
+    let ran = run(&place, &["import", "--json", path]);
+    assert_eq!(ran.err, "");
+    assert_eq!(ran.json()["warnings"][0]["path"], "$.events[0].xdm._id");
+    drop(service);
 }
 
 #[test]
 fn each_session_of_a_file_stands_or_falls_alone() {
     let place = holding();
     let service = place.start();
-    let (good, mut bad, other) = (contract_example(), seed_reference(), seed_reference());
+    let (good, mut bad, other) = (contract_example(), reference_request(), reference_request());
     bad["events"][0]["xdm"]["mediaDownloadedEvents"][1]["mediaCollection"]["playhead"] = json!(-1);
     let all = json!({ "events": [good["events"][0], bad["events"][0], other["events"][0]] });
     let path = file(&place, "three.json", all.to_string());
@@ -126,7 +86,7 @@ fn each_session_of_a_file_stands_or_falls_alone() {
 fn files_that_are_no_request_are_named_and_hold_nothing_up() {
     let place = holding();
     let service = place.start();
-    let good = file(&place, "good.json", seed_reference().to_string());
+    let good = file(&place, "good.json", reference_request().to_string());
     let cases = [
         ("text.json", b"no json".to_vec(), "not JSON"),
         ("empty.json", Vec::new(), "not JSON"),

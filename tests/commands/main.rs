@@ -8,6 +8,8 @@
 mod decide;
 #[path = "../support/endpoint.rs"]
 mod endpoint;
+#[path = "../support/examples.rs"]
+mod examples;
 mod exits;
 mod import;
 mod look;

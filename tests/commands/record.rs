@@ -7,6 +7,8 @@ use std::process::{Child, ChildStdin, ChildStdout, Stdio};
 
 use serde_json::{Value, json};
 
+use crate::endpoint::Endpoint;
+use crate::examples;
 use crate::service::{Place, event, programme, start_event};
 use crate::{Ran, command, holding, run};
 
@@ -84,6 +86,26 @@ fn each_line_is_answered_as_the_service_answers() {
     }
     let held = service.get("/v1/sessions/living-room/events");
     assert_eq!(held["events"].as_array().unwrap().len(), programme("ep-1").len());
+}
+
+/// Contract section 3, for what a player hands over event by event.
+#[test]
+fn known_requests_come_out_as_they_were_played() {
+    let endpoint = Endpoint::start([]);
+    let place = Place::new(&endpoint.url(), "");
+    let service = place.start();
+    for (sent, (name, given)) in examples::all().into_iter().enumerate() {
+        let mut events = examples::events_of(&given).clone();
+        events[0]["identityMap"] = given["events"][0]["xdm"]["identityMap"].clone();
+        let ran = record(&place, &["--session", name], &lines(&events));
+        assert_eq!((ran.code, ran.err.as_str()), (0, ""), "{}", ran.out);
+        service.request("POST", &format!("/v1/sessions/{name}/complete"), b"");
+        service.wait_for_state(name, "delivered");
+        // Who plays event by event says nothing of the implementation: the configured one is sent.
+        let mut given = given;
+        given["events"][0]["xdm"].as_object_mut().unwrap().remove("implementationDetails");
+        examples::assert_sent(name, &given, &endpoint.wait_for(sent + 1)[sent].body);
+    }
 }
 
 #[test]

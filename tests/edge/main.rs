@@ -3,6 +3,8 @@
 
 #[path = "../support/endpoint.rs"]
 mod endpoint;
+#[path = "../support/examples.rs"]
+mod examples;
 #[path = "../support/service.rs"]
 mod service;
 

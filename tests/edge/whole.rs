@@ -3,98 +3,195 @@
 use serde_json::{Value, json};
 
 use crate::endpoint::{Act, Endpoint};
-use crate::service::Place;
+use crate::examples::{self, assert_sent, contract_example, events_of, reference_request};
+use crate::service::{Answer, Place};
 use crate::{call, made, problem, quiet_place, stored};
-
-/// The example of contract section 3.
-fn contract_example() -> Value {
-    json!({ "events": [{ "xdm": {
-        "eventType": "media.downloaded",
-        "identityMap": { "FPID": [
-            { "id": "5f0c3d1e-6c1b-4f0e-9a52-2f8f6f1f9a10", "authenticatedState": "ambiguous", "primary": true },
-        ]},
-        "implementationDetails": {
-            "name": "https://ns.adobe.com/experience/edge", "version": "0.1.0", "environment": "app",
-        },
-        "mediaDownloadedEvents": [
-            { "mediaEventType": "media.sessionStart", "mediaEventTimestamp": "2026-03-07T18:30:00.120Z",
-              "mediaCollection": {
-                "playhead": 0,
-                "sessionDetails": {
-                    "name": "ep-204417", "friendlyName": "The Long Tide", "show": "Harbour Lights", "contentType": "DVOD",
-                    "streamType": "video", "length": 90, "playerName": "acme-stb", "channel": "living-room",
-                },
-                "customMetadata": [{ "name": "_acme.storefront", "value": "de" }],
-            }},
-            { "mediaEventType": "media.play", "mediaEventTimestamp": "2026-03-07T18:30:00.940Z",
-              "mediaCollection": { "playhead": 0, "qoeDataDetails": { "bitrate": 6200, "timeToStart": 820 } } },
-            { "mediaEventType": "media.statesUpdate", "mediaEventTimestamp": "2026-03-07T18:30:04.002Z",
-              "mediaCollection": { "playhead": 3, "statesStart": [{ "name": "closedCaptioning" }] } },
-            { "mediaEventType": "media.pauseStart", "mediaEventTimestamp": "2026-03-07T18:30:41.500Z",
-              "mediaCollection": { "playhead": 40 } },
-            { "mediaEventType": "media.play", "mediaEventTimestamp": "2026-03-07T18:31:10.010Z",
-              "mediaCollection": { "playhead": 40 } },
-            { "mediaEventType": "media.ping", "mediaEventTimestamp": "2026-03-07T18:31:20.011Z",
-              "mediaCollection": { "playhead": 50 } },
-            { "mediaEventType": "media.sessionComplete", "mediaEventTimestamp": "2026-03-07T18:32:00.000Z",
-              "mediaCollection": { "playhead": 90 } },
-        ],
-    }}]})
-}
-
-/// The request that Adobe's page on the endpoint shows, with a real year and its placeholder for the time of upload.
-fn reference_request() -> Value {
-    json!({ "events": [{ "xdm": {
-        "identityMap": { "email": [{ "id": "user@example.com", "primary": true }] },
-        "eventType": "media.downloaded",
-        "mediaDownloadedEvents": [
-            { "mediaEventTimestamp": "2025-09-26T15:52:24+00:00", "mediaEventType": "media.sessionStart",
-              "mediaCollection": {
-                "sessionDetails": {
-                    "name": "Media Analytics API Sample", "playerName": "sample-html5-api-player", "contentType": "VOD",
-                    "length": 60, "channel": "sample-channel",
-                },
-                "playhead": 0,
-            }},
-            { "mediaEventTimestamp": "2025-09-26T15:53:08+00:00", "mediaEventType": "media.sessionComplete",
-              "mediaCollection": { "playhead": 60 } },
-        ],
-        "timestamp": "{{currentTimestamp}}",
-    }}]})
-}
 
 #[test]
 fn whole_sessions_are_taken_over_and_sent_as_they_came() {
     let endpoint = Endpoint::start(std::iter::empty::<Act>());
     let place = Place::new(&endpoint.url(), "");
     let service = place.start();
-    let example = contract_example();
-    let mut reference = reference_request();
-    for (n, request) in [&example, &reference].into_iter().enumerate() {
-        let answer = call(&service, "downloaded", request);
+    for (n, (name, request)) in examples::all().into_iter().enumerate() {
+        let answer = call(&service, "downloaded", &request);
+        assert_eq!(answer.json().get("warnings"), None, "{name}");
         let key = made(&answer).remove(0);
         let session = service.wait_for_state(&key, "delivered");
         assert_eq!(session["why"], "import");
         assert_eq!(session["identity_map"], request["events"][0]["xdm"]["identityMap"]);
-        assert_eq!(endpoint.wait_for(n + 1).len(), n + 1);
+        assert_sent(name, &request, &endpoint.wait_for(n + 1)[n].body);
     }
-    let mut sent: Vec<Value> =
-        endpoint.requests().iter().map(|request| serde_json::from_slice(&request.body).unwrap()).collect();
-    for sent in &mut sent {
-        // The time of the first attempt is ours.
-        let frozen = sent["events"][0]["xdm"].as_object_mut().unwrap().remove("timestamp").unwrap();
-        assert!(frozen.as_str().unwrap().parse::<jiff::Timestamp>().is_ok(), "{frozen}");
+}
+
+/// Paths and texts of what an answer warns of.
+fn warned(answer: &Answer) -> Vec<(String, String)> {
+    let answer = answer.json();
+    let warnings = answer["warnings"].as_array().cloned().unwrap_or_default();
+    let details = warnings.iter().flat_map(|warning| {
+        assert_eq!((&warning["status"], &warning["report"]["eventIndex"]), (&json!(200), &json!(0)));
+        warning["report"]["details"].as_array().unwrap().clone()
+    });
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    details.map(|one| (text(&one["name"]), text(&one["reason"]))).collect()
+}
+
+/// Contract section 3.1: what a downloaded session does not have, and what `implementationDetails` lack.
+#[test]
+fn what_is_not_taken_over_is_told() {
+    let endpoint = Endpoint::start(std::iter::empty::<Act>());
+    let place = Place::new(&endpoint.url(), "");
+    let service = place.start();
+    let mut request = contract_example();
+    request["query"] = json!({ "identity": {} });
+    request["events"][0]["_data"] =
+        json!({ "__adobe": { "analytics": { "contextData": { "a.b": "left" } } } });
+    let xdm = &mut request["events"][0]["xdm"];
+    xdm["_id"] = "left".into();
+    xdm["customMetadata"] = json!([{ "name": "left", "value": "" }]);
+    xdm["implementationDetails"] = json!({ "version": "7", "environment": "device" });
+    xdm["mediaDownloadedEvents"][1]["mediaCollection"]["sessionID"] = "left".into();
+    xdm["mediaDownloadedEvents"][5]["mediaEventType"] = "media.adComplete".into();
+    let answer = call(&service, "downloaded", &request);
+    let key = made(&answer).remove(0);
+    let told = warned(&answer);
+    let paths: Vec<&str> = told.iter().map(|(path, _)| path.as_str()).collect();
+    let (xdm, events) = ("$.events[0].xdm", "$.events[0].xdm.mediaDownloadedEvents");
+    assert_eq!(
+        paths,
+        [
+            "$.events[0]._data",
+            "$.query",
+            &format!("{xdm}._id"),
+            &format!("{xdm}.customMetadata"),
+            &format!("{xdm}.implementationDetails.name"),
+            &format!("{xdm}.implementationDetails.environment"),
+            &format!("{events}[1].mediaCollection.sessionID"),
+            &format!("{events}[5].mediaEventType"),
+        ]
+    );
+    assert!(told[5].1.contains("app is sent"), "{told:?}");
+    let session = service.wait_for_state(&key, "delivered");
+    let kept = session["warnings"].as_array().unwrap();
+    assert!(kept.len() > told.len(), "and what the payload is repaired of: {kept:?}");
+    for (path, reason) in &told {
+        let known = |kept: &Value| kept.as_str().is_some_and(|kept| kept.contains(reason.as_str()));
+        assert!(kept.iter().any(known), "{path}: {reason} is not among {kept:?}");
     }
-    assert_eq!(sent[0], example);
-    // One spelling of times; our implementation, as the request named none; no placeholder.
-    let xdm = &mut reference["events"][0]["xdm"];
-    xdm.as_object_mut().unwrap().remove("timestamp");
-    xdm["implementationDetails"] = sent[1]["events"][0]["xdm"]["implementationDetails"].clone();
-    assert!(xdm["implementationDetails"]["name"].is_string());
-    for (at, time) in ["2025-09-26T15:52:24.000Z", "2025-09-26T15:53:08.000Z"].into_iter().enumerate() {
-        xdm["mediaDownloadedEvents"][at]["mediaEventTimestamp"] = time.into();
+    let sent: Value = serde_json::from_slice(&endpoint.requests()[0].body).unwrap();
+    assert!(!sent.to_string().contains("left"), "{sent}");
+    assert_eq!(
+        sent["events"][0]["xdm"]["implementationDetails"],
+        json!({ "name": "https://ns.adobe.com/experience/edge", "version": "7", "environment": "app" })
+    );
+    // What the sandbox and the back end take is what was left.
+    assert_eq!(events_of(&sent).len(), events_of(&request).len());
+
+    // A live start is filled in the same way.
+    let mut start = json!({ "events": [{ "xdm": { "eventType": "media.sessionStart" } }] });
+    let example = contract_example();
+    let xdm = &mut start["events"][0]["xdm"];
+    xdm["mediaCollection"] = events_of(&example)[0]["mediaCollection"].clone();
+    xdm["timestamp"] = events_of(&example)[0]["mediaEventTimestamp"].clone();
+    xdm["implementationDetails"] = json!({ "name": "https://example.com/player", "version": "2" });
+    let answer = call(&service, "sessionStart", &start);
+    assert_eq!(warned(&answer)[0].0, "$.events[0].xdm.implementationDetails.environment");
+    let key = made(&answer).remove(0);
+    service.request("POST", &format!("/v1/sessions/{key}/complete"), b"");
+    let session = service.wait_for_state(&key, "delivered");
+    assert_eq!(session["warnings"].as_array().unwrap().len(), 1, "{session}");
+    let sent: Value = serde_json::from_slice(&endpoint.requests()[1].body).unwrap();
+    assert_eq!(
+        sent["events"][0]["xdm"]["implementationDetails"],
+        json!({ "name": "https://example.com/player", "version": "2", "environment": "server" })
+    );
+}
+
+/// An event of a long session, so many milliseconds after its start.
+fn later(kind: &str, ms: i64, members: Value) -> Value {
+    let at = jiff::Timestamp::from_millisecond(1_772_908_200_000 + ms).unwrap();
+    let mut collection = members;
+    collection["playhead"] = (ms / 1000 % 86_400).into();
+    json!({ "mediaEventType": format!("media.{kind}"), "mediaEventTimestamp": format!("{at:.3}"), "mediaCollection": collection })
+}
+
+/// Contract section 8: what lasts longer than 24 h ends there and goes on with a resume.
+#[test]
+fn s08_a_whole_session_of_more_than_24_hours_goes_on_in_successors() {
+    const HOUR: i64 = 3_600_000;
+    let endpoint = Endpoint::start(std::iter::empty::<Act>());
+    let place = Place::new(&endpoint.url(), "");
+    let service = place.start();
+    let mut request = contract_example();
+    let details = json!({ "name": "channel-7", "contentType": "Live", "length": 86_400, "playerName": "p", "channel": "c" });
+    let chapter = json!({ "chapterDetails": { "index": 1, "length": 90_000, "offset": 0 } });
+    let mut events = vec![
+        later("sessionStart", 0, json!({ "sessionDetails": details })),
+        later("play", 1000, json!({})),
+        later("chapterStart", 2000, chapter),
+        later("statesUpdate", 3000, json!({ "statesStart": [{ "name": "mute" }] })),
+    ];
+    events.extend((1..50).map(|n| later("ping", n * HOUR, json!({}))));
+    // Sent out of order, as whoever wrote it down may have.
+    events.swap(10, 40);
+    events.push(later("sessionComplete", 49 * HOUR + 5000, json!({})));
+    request["events"][0]["xdm"]["mediaDownloadedEvents"] = json!(events);
+    let answer = call(&service, "downloaded", &request);
+    let key = made(&answer).remove(0);
+    let mut told = warned(&answer);
+    told.retain(|(path, _)| path.ends_with("Timestamp"));
+    assert_eq!(told.len(), 2, "{told:?}");
+    let names: Vec<String> =
+        (1..=3).map(|n| if n == 1 { key.clone() } else { format!("{key}~{n}") }).collect();
+    for ((path, reason), (at, name)) in told.iter().zip([(27, &names[1]), (51, &names[2])]) {
+        assert_eq!(path, &format!("$.events[0].xdm.mediaDownloadedEvents[{at}].mediaEventTimestamp"));
+        assert!(reason.contains(name.as_str()), "{reason}");
     }
-    assert_eq!(sent[1], reference);
+    let mut seen = Vec::new();
+    for (n, name) in names.iter().enumerate() {
+        let session = service.wait_for_state(name, "delivered");
+        assert_eq!(session["continues"].as_str(), n.checked_sub(1).map(|n| names[n].as_str()));
+        assert_eq!(session["continues_as"].as_str(), names.get(n + 1).map(String::as_str));
+        assert!(session["warnings"].to_string().contains("longer than 24 hours"), "{session}");
+        let sent: Value = serde_json::from_slice(&endpoint.wait_for(n + 1)[n].body).unwrap();
+        let list = events_of(&sent);
+        let at = |event: &Value| {
+            event["mediaEventTimestamp"]
+                .as_str()
+                .unwrap()
+                .parse::<jiff::Timestamp>()
+                .unwrap()
+                .as_millisecond()
+        };
+        assert!(at(&list[list.len() - 1]) - at(&list[0]) <= 24 * HOUR, "part {n}");
+        let kinds: Vec<&str> = list.iter().map(|event| event["mediaEventType"].as_str().unwrap()).collect();
+        if n > 0 {
+            let begins = ["media.sessionStart", "media.chapterStart", "media.statesUpdate", "media.play"];
+            assert_eq!(kinds[..4], begins);
+            assert_eq!(list[0]["mediaCollection"]["sessionDetails"]["hasResume"], true);
+        }
+        if n < 2 {
+            assert_eq!(kinds[kinds.len() - 2..], ["media.chapterSkip", "media.sessionEnd"]);
+        } else {
+            assert_eq!(kinds[kinds.len() - 1], "media.sessionComplete");
+        }
+        seen.extend(list.iter().filter(|event| event["mediaEventType"] == "media.ping").map(at));
+    }
+    assert_eq!(seen.len(), 49, "every ping once");
+    assert!(seen.is_sorted());
+    let status = service.status();
+    assert_eq!(status["events"], json!({ "stored": 0, "acknowledged": 54, "delivered": 54 }));
+
+    // Times that are no times of one playback are nothing to divide by.
+    let days = (0..9).map(|n| later(if n == 0 { "play" } else { "ping" }, n * 25 * HOUR + 1, json!({})));
+    let mut request = contract_example();
+    let start = later("sessionStart", 0, json!({ "sessionDetails": details }));
+    request["events"][0]["xdm"]["mediaDownloadedEvents"] = std::iter::once(start).chain(days).collect();
+    let answer = call(&service, "downloaded", &request);
+    assert!(warned(&answer)[0].1.contains("as it came"), "{}", answer.text());
+    let key = made(&answer).remove(0);
+    let session = service.wait_for_state(&key, "delivered");
+    assert_eq!(session["continues_as"], Value::Null, "{session}");
+    assert!(session["warnings"].to_string().contains("as it came"), "{session}");
 }
 
 #[test]

@@ -16,6 +16,7 @@ mod permission;
 mod refusals;
 mod retry_after;
 mod storage;
+mod warnings;
 
 use endpoint::Request;
 use serde_json::Value;

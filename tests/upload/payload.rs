@@ -1,7 +1,7 @@
 //! What is shown, what is sent and what is sent again are the same bytes: product promise 5.
 
 use crate::endpoint::{Act, Endpoint, Reply};
-use crate::service::{Place, wait_for};
+use crate::service::{Place, event, start_event, wait_for};
 use crate::{PATIENT, QUICK, body_of, flush, ms_until, reconfigure, wait_for_uploader};
 
 fn fault() -> Act {
@@ -75,4 +75,30 @@ fn a_session_that_was_left_open_is_sent_as_it_was_recorded() {
     let body = body_of(&endpoint.requests()[0]);
     let sent = body["events"][0]["xdm"]["mediaDownloadedEvents"].as_array().unwrap();
     assert_eq!(sent, &events, "no closing event is invented");
+}
+
+/// Contract section 7, rule 1: the start comes first. One whose clock was ahead does not press the others together
+/// behind it.
+#[test]
+fn a_start_that_says_it_was_later_than_the_rest_moves_to_the_earliest_of_them() {
+    let endpoint = Endpoint::start([]);
+    let place = Place::new(&endpoint.url(), QUICK);
+    let service = place.start();
+    let mut start = start_event("a");
+    start["mediaEventTimestamp"] = "2026-03-07T21:00:00.000Z".into();
+    service.record("a", &start);
+    let rest = [event("media.play", 1, 0), event("media.ping", 11, 10), event("media.pauseStart", 15, 14)];
+    for event in &rest {
+        service.record("a", event);
+    }
+    service.request("POST", "/v1/sessions/a/complete", b"");
+    service.wait_for_state("a", "delivered");
+    let body = body_of(&endpoint.requests()[0]);
+    let sent = body["events"][0]["xdm"]["mediaDownloadedEvents"].as_array().unwrap();
+    let time = |at: usize| sent[at]["mediaEventTimestamp"].as_str().unwrap();
+    assert_eq!(sent[0]["mediaEventType"], "media.sessionStart");
+    assert_eq!(time(0), rest[0]["mediaEventTimestamp"], "the start stands where the earliest event does");
+    // One millisecond apart (section 4), and otherwise as they were.
+    assert_eq!(time(1), "2026-03-07T18:30:01.121Z");
+    assert_eq!(sent[2..], rest[1..]);
 }

@@ -58,28 +58,38 @@ struct AdobeProblem<'a> {
 #[serde(rename_all = "camelCase")]
 struct Report<'a> {
     request_id: String,
-    details: Vec<Wrong<'a>>,
+    details: Details<'a>,
 }
 
-/// One bad field: where, as a JSON path, and what is wrong.
+/// Fields, each with what there is to say of it.
+pub(super) type Details<'a> = Vec<Detail<'a>>;
+
+/// One field: where, as a JSON path, and what is wrong or odd.
 #[derive(Serialize)]
-struct Wrong<'a> {
+pub(super) struct Detail<'a> {
     name: String,
     reason: &'a str,
 }
 
-impl IntoResponse for AdobeError {
-    fn into_response(self) -> Response {
-        let AdobeError(error) = self;
-        let (code, status) = adobe_code(&error);
-        let details = error.problems.iter().map(|Problem { path, problem }| Wrong {
+/// Problems as Adobe lists them.
+pub(super) fn details(problems: &[Problem]) -> Details<'_> {
+    problems
+        .iter()
+        .map(|Problem { path, problem }| Detail {
             name: match path.as_str() {
                 "" => "$".to_owned(),
                 path if path.starts_with('[') => format!("${path}"),
                 path => format!("$.{path}"),
             },
             reason: problem,
-        });
+        })
+        .collect()
+}
+
+impl IntoResponse for AdobeError {
+    fn into_response(self) -> Response {
+        let AdobeError(error) = self;
+        let (code, status) = adobe_code(&error);
         let body = AdobeProblem {
             kind: code.map_or_else(
                 || error.kind.to_owned(),
@@ -93,7 +103,7 @@ impl IntoResponse for AdobeError {
             detail: &error.detail,
             reason: error.reason,
             why: error.why,
-            report: Report { request_id: Uuid::new_v4().to_string(), details: details.collect() },
+            report: Report { request_id: Uuid::new_v4().to_string(), details: details(&error.problems) },
         };
         respond(&body, status, error.retry_after)
     }

@@ -43,6 +43,11 @@ fn answers_are_read() {
         );
     }
     assert_eq!(Journaled::read(b"", None).sessions, Vec::<String>::new());
+    let mut odd = accepted("k1");
+    odd["warnings"] =
+        json!([{"title": "x"}, {"report": {"details": [{"name": "$.a", "reason": "left out"}, 7]}}]);
+    let read = Journaled::read(odd.to_string().as_bytes(), None);
+    assert_eq!((read.warnings.len(), read.warnings[0].path.as_str()), (1, "$.a"));
 }
 
 #[tokio::test]

@@ -164,6 +164,31 @@ fn each_verdict_has_its_consequence() {
     }
 }
 
+/// Contract section 12.4: where a 413 is no longer a matter of size.
+#[test]
+fn s12_4_a_small_body_is_set_apart_whole() {
+    let cases = [
+        ("the smallest that is cut", Some(100), 4097, true),
+        ("small, whatever the maximum", Some(100), 4096, false),
+        ("within the maximum", Some(9_000), 9_000, false),
+        ("above the maximum", Some(9_000), 9_001, true),
+        ("the smallest without a maximum", None, 32 * 1024 + 1, true),
+        ("what Adobe takes twice over", None, 32 * 1024, false),
+    ];
+    for (name, max, bytes, smaller) in cases {
+        for code in ["0112-413", "413"] {
+            let mut book = Book::default();
+            let judgement = judged(Verdict::Resize { max }, code);
+            let consequence = book.enter(&session(1), &judgement, bytes, &Plain, at(0));
+            let resized = matches!(consequence.action, Action::Resize { .. });
+            assert_eq!((resized, consequence.action == Action::Quarantine), (smaller, !smaller), "{name}");
+            // Nothing is learnt from a refusal that makes no sense, and only Adobe's own word is for all.
+            let learnt = max.filter(|_| smaller && code != "413").and_then(|max| usize::try_from(max).ok());
+            assert_eq!(book.budget(60_000), learnt.unwrap_or(60_000), "{name}, {code}");
+        }
+    }
+}
+
 #[test]
 fn a_limit_needs_the_answers_and_the_time() {
     // Contract section 11: n answers spread over at least 24 h.
