@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::process::Stdio;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::endpoint::Endpoint;
 use crate::examples::{self, assert_sent, contract_example, events_of, reference_request};
