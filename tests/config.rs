@@ -438,6 +438,7 @@ fn each_key_reaches_its_own_field() {
         "upload.concurrency" => "3",
         "upload.body_budget" => "5000",
         "journal.max_bytes" => "2000000",
+        "journal.evict" => "true",
         name if name.contains("max_connections") || name.contains("max_open") || name.contains("percent") => {
             "7"
         }

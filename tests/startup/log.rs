@@ -60,9 +60,11 @@ fn identities_and_titles_stay_out_of_the_log() {
         "title": "Geheimnis is wrong", "detail": "viewer@example.com watches Geheimnis",
         "report": { "details": [{ "name": "premium-7", "reason": "viewer@example.com" }] },
     });
+    let mut nameless = echo.clone();
+    nameless.as_object_mut().unwrap().remove("type");
     let endpoint = Endpoint::start([
         Act::ResetAfterBody,
-        Act::Answer(Reply::json(503, echo.to_string())),
+        Act::Answer(Reply::json(503, nameless.to_string())),
         Act::Answer(Reply::json(422, echo.to_string())),
         Act::Answer(Reply::json(200, "{\"requestId\":\"r\",\"warnings\":[{\"title\":\"Geheimnis\"}]}")),
     ]);
