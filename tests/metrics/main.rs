@@ -129,7 +129,7 @@ fn s12_no_metric_changes_at_any_level() {
     // Otherwise nothing was tried.
     let share = |level| 100 * gone[&level] / pings;
     assert!(share(Level::Ads) > 5, "{gone:?} of {pings}");
-    assert!(share(Level::Gap(50_000)) > 50, "{gone:?} of {pings}");
+    assert!(share(Level::Gap(50_000)) > 40, "{gone:?} of {pings}");
     assert!(gone.values().collect::<Vec<_>>().is_sorted(), "{gone:?}");
 }
 
