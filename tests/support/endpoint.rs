@@ -117,6 +117,8 @@ pub(crate) struct Request {
     /// Names in lower case.
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: Vec<u8>,
+    /// It was answered in full, with anything but a success.
+    pub(crate) refused: bool,
 }
 
 impl Request {
@@ -370,6 +372,7 @@ async fn converse(
         read_until(&mut stream, &mut unread, length).await?;
         request.body = unread.drain(..length).collect();
         let act = shared.next_act(&request.body);
+        request.refused = matches!(&act, Act::Answer(reply) if !(200..300).contains(&reply.status));
         shared.update(|state| state.requests.push(request));
 
         match act {
@@ -463,6 +466,7 @@ async fn read_head(stream: &mut Stream, unread: &mut Vec<u8>) -> io::Result<Opti
         target: first.next().unwrap_or_default(),
         headers,
         body: Vec::new(),
+        refused: false,
     };
     let length = request.header("content-length").map_or(0, |length| length.parse().unwrap());
     Ok(Some((request, length)))
