@@ -302,6 +302,39 @@ fn a_pause_is_probed_by_one_session_when_its_time_has_come() {
 }
 
 #[test]
+fn endpoint_24_h_of_503_is_asked_at_most_60_times_and_drained_within_an_hour() {
+    const SESSIONS: usize = 20;
+    let endpoint = Endpoint::start([]);
+    endpoint.whenever("", answer(503));
+    let device = Device::new(&endpoint, "");
+    for n in 0..SESSIONS {
+        device.play(&format!("s{n}"));
+    }
+    // Small steps where the waits are short.
+    let (second, step) = (Duration::from_secs(1), 2 * MINUTE);
+    for _ in 0..120 {
+        device.pass(5 * second);
+    }
+    for _ in 0..(DAY - 10 * MINUTE).as_secs() / step.as_secs() {
+        device.pass(step);
+    }
+    let asked = endpoint.requests().len();
+    println!("{asked} requests in 24 h of 503 with {SESSIONS} sessions waiting");
+    assert!((20..=60).contains(&asked), "{asked} requests");
+    let sessions = device.get("/v1/status")["sessions"].clone();
+    assert_eq!((&sessions["completed"], &sessions["quarantined"]), (&SESSIONS.into(), &0.into()));
+    endpoint.behave();
+    let mut left = HOUR;
+    while !left.is_zero() {
+        device.pass(step);
+        left = left.saturating_sub(step);
+    }
+    wait_for("the backlog to be delivered", || {
+        (device.get("/v1/status")["sessions"]["delivered"] == SESSIONS).then_some(())
+    });
+}
+
+#[test]
 fn ten_answers_of_500_over_a_day_set_a_session_apart() {
     // Contract section 11, BACKOFF-10.
     let endpoint = Endpoint::start((0..20).map(|_| answer(500)));

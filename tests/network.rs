@@ -337,3 +337,31 @@ fn a_link_that_dies_under_an_upload_costs_nothing_but_time() {
     service.wait_for_state("a", "delivered");
     assert_eq!(service.status()["sessions"]["quarantined"], 0);
 }
+
+#[test]
+fn endpoint_500_link_flaps_consume_nothing() {
+    let Some(network) = Network::make("flap") else { return };
+    let roots = tempfile::tempdir().unwrap();
+    let roots = roots.path().join("roots.pem");
+    let far = Far::start(&network, &roots);
+    let place = Place::new(&far.url, "upload.reconnect_jitter = \"0s\"");
+    let service = network.start(&place, &roots);
+    let began = Instant::now();
+    for n in 0..500 {
+        network.cable(n % 2 == 1);
+        if n % 100 == 0 {
+            service.play(&format!("s{n}"));
+        }
+    }
+    network.cable(true);
+    let flapped = began.elapsed().as_secs();
+    for n in (0..500).step_by(100) {
+        let session = service.wait_for_state(&format!("s{n}"), "delivered");
+        // One attempt a second on a link that comes and goes.
+        let attempts = session["attempt_count"].as_u64().unwrap();
+        assert!(attempts <= flapped + 5, "{attempts} attempts in {flapped} s");
+    }
+    let status = service.status();
+    assert_eq!(status["sessions"]["quarantined"], 0);
+    assert_eq!(status["events"]["delivered"], status["events"]["acknowledged"]);
+}

@@ -167,3 +167,40 @@ fn an_upload_that_cannot_finish_does_not_slow_down_the_api() {
     assert!(started.elapsed() < std::time::Duration::from_secs(5), "{:?}", started.elapsed());
     assert_eq!(endpoint.requests().len(), 1, "one at a time while nothing has got through");
 }
+
+/// Resident memory in KiB.
+#[cfg(target_os = "linux")]
+fn memory(service: &crate::service::Service<'_>) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", service.child.id())).unwrap();
+    let memory = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    memory.split_whitespace().next().unwrap().parse().unwrap()
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn endpoint_answers_without_end_cost_no_memory() {
+    let bomb = || {
+        Act::Answer(
+            Reply::new(200, vec![0x1f; 100_000])
+                .header("content-type", "application/json")
+                .header("content-encoding", "gzip"),
+        )
+    };
+    let endless = || [Act::Flood(1 << 30), Act::EndlessHeaders, bomb(), Act::Answer(Reply::html(302))];
+    let endpoint = Endpoint::start((0..5).flat_map(|_| endless()));
+    let place = Place::new(&endpoint.url(), "retry.initial = \"10ms\"\nretry.max = \"10ms\"");
+    let service = place.start();
+    service.play("a");
+    // Once each, for what is allocated at the first use.
+    endpoint.wait_for(endless().len() + 1);
+    let before = memory(&service);
+    wait_for("the others", || {
+        // What is no answer of the endpoint's makes it wait for longer each time.
+        let _ = service.request("POST", "/v1/flush", b"");
+        (endpoint.requests().len() >= 5 * endless().len()).then_some(())
+    });
+    let after = memory(&service);
+    println!("{before} KiB, then {after} KiB");
+    assert!(after < before + 1024, "{before} KiB grew to {after}");
+    assert_eq!(service.get("/v1/sessions/a")["events"], 5);
+}
