@@ -8,7 +8,7 @@ use super::sweep::{Figures, Sweeper};
 use super::workloads::{Sabotage, Workload, empty_journal, record};
 
 /// Images at scale 1.
-const IMAGES: u64 = 100_000;
+const IMAGES: f64 = 100_000.0;
 /// A control must be caught within so many images.
 const CAUGHT_WITHIN: u64 = 2000;
 
@@ -23,7 +23,7 @@ fn share(workload: Workload) -> u64 {
 
 #[test]
 fn nothing_acknowledged_is_lost_when_the_power_fails() {
-    let images = IMAGES * scale();
+    let images = (IMAGES * scale()) as u64;
     let parts: u64 = Workload::ALL.into_iter().map(share).sum();
     let began = Instant::now();
     let empty = empty_journal();

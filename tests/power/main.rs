@@ -13,6 +13,6 @@ mod vfs;
 mod workloads;
 
 /// How much more than in every commit's run is tried.
-fn scale() -> u64 {
-    std::env::var("AFTERPLAY_TEST_SCALE").ok().and_then(|scale| scale.parse().ok()).unwrap_or(1)
+fn scale() -> f64 {
+    std::env::var("AFTERPLAY_TEST_SCALE").ok().and_then(|scale| scale.parse().ok()).unwrap_or(1.0)
 }
