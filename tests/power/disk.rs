@@ -57,8 +57,6 @@ pub(crate) enum Entry {
     Handed(usize),
     /// The journal said that it is done and durable.
     Acknowledged(usize),
-    /// The journal said that it is not done.
-    Refused(usize),
 }
 
 #[derive(Debug, Default)]
@@ -74,6 +72,8 @@ pub(crate) struct Plan {
     /// Counted from 1, among the calls that this trouble concerns.
     pub(crate) at: u64,
     pub(crate) trouble: Trouble,
+    /// Concerns only calls of this kind.
+    pub(crate) only: Option<Call>,
     /// From then on all of them, until the plan is taken back.
     pub(crate) for_good: bool,
 }
@@ -84,8 +84,6 @@ pub(crate) struct Disk {
     written: Mutex<Written>,
     plan: Mutex<Option<Plan>>,
     calls: AtomicU64,
-    /// Whether any call was made to fail.
-    failed: AtomicBool,
     /// Says that a flush is done without doing it.
     pub(crate) ignores_flushes: AtomicBool,
     /// The same, for the WAL alone.
@@ -140,21 +138,14 @@ impl Disk {
         self.calls.load(Ordering::SeqCst)
     }
 
-    pub(crate) fn has_failed(&self) -> bool {
-        self.failed.load(Ordering::SeqCst)
-    }
-
     /// Told before each call: whether it goes wrong, and how.
     pub(crate) fn call(&self, call: Call) -> Option<Trouble> {
         let plan = (*self.plan.lock().unwrap_or_else(PoisonError::into_inner))?;
-        if !plan.trouble.concerns(call) {
+        if !plan.trouble.concerns(call) || plan.only.is_some_and(|only| only != call) {
             return None;
         }
         let n = self.calls.fetch_add(1, Ordering::SeqCst) + 1;
         let fails = if plan.for_good { n >= plan.at } else { n == plan.at };
-        if fails {
-            self.failed.store(true, Ordering::SeqCst);
-        }
         fails.then_some(plan.trouble)
     }
 

@@ -4,6 +4,7 @@
 #![allow(clippy::print_stdout, reason = "the figures are what a long run is for")]
 
 mod disk;
+mod errors;
 mod image;
 mod loss;
 mod opened;

@@ -43,6 +43,7 @@ impl Sweeper {
     pub(crate) fn sweep(&self, name: &str, recording: &Recording, seed: u64, most: u64, first: bool) -> Figures {
         let mut figures = Figures::default();
         let mut platter = Platter::holding(&recording.base);
+        platter.gives_up = recording.gives_up;
         let mut expectation = Expectation::default();
         let mut known = Known::default();
         let mut fine: HashSet<usize> = HashSet::new();

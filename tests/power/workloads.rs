@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use afterplay::clock::ManualClock;
 use afterplay::event::EventType;
-use afterplay::journal::{Action, Append, Fit, NewEvent, Policy, Refusal, Scope, Settlement};
+use afterplay::journal::{Action, Append, Fit, NewEvent, Policy, Refusal, Settlement};
 use afterplay::session::{Consent, Why};
 
 use super::disk::{Disk, Entry};
 use super::image::Image;
-use super::opened::{Opened, WALL_MS, policy};
+use super::opened::{self, Opened, WALL_MS, policy};
 use super::oracle::Deed;
 use super::vfs;
 
@@ -74,6 +74,8 @@ pub(crate) struct Recording {
     pub(crate) deeds: Vec<Deed>,
     /// The first entry that matters.
     pub(crate) from: usize,
+    /// Whether what a failed sync should have written never gets to the platter, however often it is synced again.
+    pub(crate) gives_up: bool,
 }
 
 /// A folder in memory where the machine has one: nothing here is meant to last.
@@ -167,6 +169,10 @@ impl Stage {
         Ok(())
     }
 
+    pub(crate) fn is_open(&self) -> bool {
+        self.opened.is_some()
+    }
+
     pub(crate) fn close(&mut self) {
         if let Some(opened) = self.opened.take() {
             opened.close();
@@ -174,7 +180,13 @@ impl Stage {
     }
 
     pub(crate) fn recording(&self, base: Image) -> Recording {
-        Recording { base, entries: self.disk.entries(), deeds: self.deeds.borrow().clone(), from: self.from }
+        Recording {
+            base,
+            entries: self.disk.entries(),
+            deeds: self.deeds.borrow().clone(),
+            from: self.from,
+            gives_up: false,
+        }
     }
 
     fn journal(&self) -> afterplay::journal::Journal {
@@ -198,10 +210,8 @@ impl Stage {
             self.disk.note(Entry::Acknowledged(n));
         }
         let answer = work.await;
-        match &answer {
-            Ok(_) if early => {}
-            Ok(_) => self.disk.note(Entry::Acknowledged(n)),
-            Err(_) => self.disk.note(Entry::Refused(n)),
+        if answer.is_ok() && !early {
+            self.disk.note(Entry::Acknowledged(n));
         }
         answer
     }
@@ -244,22 +254,22 @@ impl Stage {
     async fn complete(&self, key: &str) -> Done {
         let journal = self.journal();
         let key = key.to_owned();
-        self.enter(Deed::Touch, async move { journal.complete(owner(&key), key).await }).await.map(drop)
+        self.enter(Deed::Touch, async move { journal.complete(opened::ROOT, key).await }).await.map(drop)
     }
 
     /// Begins an attempt; answers the session's number and the attempt's.
     async fn attempt(&self, key: &str) -> Result<(i64, u32), Refusal> {
         let journal = self.journal();
-        let outgoing = journal.outgoing_by_key(owner(key), key.to_owned()).await?;
+        let outgoing = journal.outgoing_by_key(opened::ROOT, key.to_owned()).await?;
         let timestamp_ms = outgoing.timestamp_ms.unwrap_or(WALL_MS + outgoing.id);
         let fit = Fit { budget: 1_000_000, gap_ms: -2 };
         let deed = Deed::Attempt { key: key.to_owned(), timestamp_ms };
         let begun = async move {
             let body = outgoing.events.iter().map(|event| &*event.body).collect::<String>();
-            journal.begin_attempt(outgoing.id, Some(timestamp_ms), fit, body.as_bytes()).await
+            let begun = journal.begin_attempt(outgoing.id, Some(timestamp_ms), fit, body.as_bytes()).await?;
+            begun.ok_or(Refusal::UnknownSession)
         };
-        let n = self.enter(deed, begun).await?;
-        Ok((outgoing.id, n.unwrap_or(0)))
+        Ok((outgoing.id, self.enter(deed, begun).await?))
     }
 
     async fn settle(&self, deed: Deed, (id, attempt): (i64, u32), action: Action) -> Done {
@@ -310,7 +320,7 @@ impl Stage {
         let journal = self.journal();
         let deed = Deed::Discard { key: key.to_owned() };
         let key = key.to_owned();
-        self.enter(deed, async move { journal.discard(owner(&key), key).await }).await
+        self.enter(deed, async move { journal.discard(opened::ROOT, key).await }).await
     }
 
     async fn consent(&self, consent: Consent) -> Done {
@@ -380,7 +390,7 @@ impl Stage {
         for round in 0..rounds {
             let count = 1 + self.upto(2);
             let requests = keys.iter().map(|key| self.append(0, key, round == 0, count, 0, None)).collect();
-            for done in super::opened::all(requests).await {
+            for done in opened::all(requests).await {
                 done?;
             }
         }
@@ -459,7 +469,3 @@ impl Stage {
     }
 }
 
-fn owner(key: &str) -> Scope {
-    let _ = key;
-    Scope { uid: 0, admin: true }
-}
