@@ -49,19 +49,21 @@ impl Image {
         for entry in std::fs::read_dir(folder).unwrap() {
             let entry = entry.unwrap();
             let name = entry.file_name().into_string().unwrap();
-            // The lock holds nothing but a number, and the shared memory is nobody's after a crash.
-            if !name.ends_with(".lock") && !name.ends_with("-shm") && entry.file_type().unwrap().is_file() {
+            // The lock holds nothing but a number, the reserve nothing, and the shared memory is nobody's after a crash.
+            if ![".lock", ".reserve", "-shm"].iter().any(|ending| name.ends_with(ending)) {
                 files.insert(name, std::fs::read(entry.path()).unwrap());
             }
         }
         Image { files }
     }
 
-    /// Makes `folder` hold these files and nothing else.
+    /// Makes `folder` hold these files and nothing else that matters.
     pub(crate) fn write(&self, folder: &Path) {
         for entry in std::fs::read_dir(folder).unwrap() {
             let entry = entry.unwrap();
-            if !self.files.contains_key(&*entry.file_name().to_string_lossy()) {
+            let name = entry.file_name().into_string().unwrap();
+            // Blocks in reserve need not be taken again for every image.
+            if !self.files.contains_key(&name) && !name.ends_with(".reserve") {
                 std::fs::remove_file(entry.path()).unwrap();
             }
         }

@@ -57,13 +57,15 @@ fn nothing_acknowledged_is_lost_when_the_power_fails() {
     });
     let mut total = Figures::default();
     for (workload, figures) in Workload::ALL.into_iter().zip(figures.into_inner().unwrap()) {
-        println!("{workload:?}: {} images, {} of them distinct", figures.images, figures.distinct);
+        let Figures { images, distinct, opened, .. } = &figures;
+        println!("{workload:?}: {images} images, {distinct} distinct, {opened} opened");
         total.add(figures);
     }
     println!(
-        "{} images, {} of them distinct and opened, {} violations, {:.1} s",
+        "{} images, {} distinct, {} opened, {} violations, {:.1} s",
         total.images,
         total.distinct,
+        total.opened,
         total.violations.len(),
         began.elapsed().as_secs_f64()
     );

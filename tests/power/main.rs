@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a helper that cannot go on fails the test")]
 #![allow(clippy::print_stdout, reason = "the figures are what a long run is for")]
 
+mod alike;
 mod disk;
 mod errors;
 mod image;

@@ -25,6 +25,7 @@ pub(crate) fn policy() -> Policy {
         implementation: r#"{"name":"n","version":"1","environment":"app"}"#.into(),
         max_bytes: 64 << 20,
         max_bytes_per_user: 48 << 20,
+        evict: false,
         max_open_per_user: 64,
         keep_receipts_ms: i64::MAX / 4,
         keep_quarantined_ms: i64::MAX / 4,

@@ -10,8 +10,8 @@ use super::disk::Entry;
 /// Something the test asked of the journal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Deed {
-    /// One request with these events, each body unlike any other.
-    Append { key: String, bodies: Vec<String> },
+    /// One request with these events, each body unlike any other. In the same commit these made room for it.
+    Append { key: String, bodies: Vec<String>, evicted: Vec<String> },
     /// An attempt was begun, with this `xdm.timestamp`.
     Attempt { key: String, timestamp_ms: i64 },
     /// The endpoint confirmed it. In the same commit these were let go because their time was over.
@@ -95,7 +95,10 @@ impl Expectation {
 
     fn know(&mut self, n: usize, deeds: &[Deed], known: Known) {
         match &deeds[n] {
-            Deed::Append { key, .. } => {
+            Deed::Append { key, evicted, .. } => {
+                for key in evicted {
+                    self.sessions.entry(key.clone()).or_default().lost = Some((Loss::Evicted, known));
+                }
                 let batches = &mut self.sessions.entry(key.clone()).or_default().batches;
                 match batches.iter_mut().find(|(batch, _)| *batch == n) {
                     Some(batch) => batch.1 = known,

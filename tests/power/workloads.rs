@@ -30,6 +30,8 @@ pub(crate) enum Workload {
     Delivery,
     /// Sessions quarantined, expired and dropped, receipts forgotten.
     Expiry,
+    /// A user's oldest sessions make room for new ones.
+    Eviction,
     /// A journal is made, filled, closed and opened again.
     Creation,
     /// An opt-out, and a new beginning.
@@ -41,12 +43,13 @@ pub(crate) enum Workload {
 }
 
 impl Workload {
-    pub(crate) const ALL: [Workload; 9] = [
+    pub(crate) const ALL: [Workload; 10] = [
         Workload::Single,
         Workload::GroupCommit,
         Workload::ManySessions,
         Workload::Delivery,
         Workload::Expiry,
+        Workload::Eviction,
         Workload::Creation,
         Workload::Purge,
         Workload::Checkpoint,
@@ -113,6 +116,11 @@ pub(crate) fn record(workload: Workload, seed: u64, sabotage: Option<Sabotage>, 
         stage.policy.keep_quarantined_ms = 3_600_000;
         stage.policy.keep_receipts_ms = 3 * 3_600_000;
     }
+    if workload == Workload::Eviction {
+        stage.policy.evict = true;
+        // Three requests of the workload, and not four.
+        stage.policy.max_bytes_per_user = 3500;
+    }
     stage.open().unwrap();
     runtime().block_on(stage.play(workload)).unwrap();
     stage.close();
@@ -129,6 +137,8 @@ pub(crate) struct Stage {
     deeds: RefCell<Vec<Deed>>,
     chance: RefCell<fastrand::Rng>,
     events: Cell<u64>,
+    /// What the next request is expected to push out.
+    evicts: Cell<Vec<String>>,
     from: usize,
     sabotage: Option<Sabotage>,
     folder: tempfile::TempDir,
@@ -158,6 +168,7 @@ impl Stage {
             deeds: RefCell::default(),
             chance: RefCell::new(fastrand::Rng::with_seed(seed)),
             events: Cell::new(0),
+            evicts: Cell::default(),
             from: 0,
             sabotage: None,
             folder,
@@ -247,7 +258,8 @@ impl Stage {
             events.iter().map(|event| String::from_utf8(event.body.to_vec()).unwrap()).collect();
         let append = Append { complete, ..Append::new(owner, key.parse().unwrap(), events) };
         let journal = self.journal();
-        let deed = Deed::Append { key: key.to_owned(), bodies };
+        let evicted = self.evicts.take();
+        let deed = Deed::Append { key: key.to_owned(), bodies, evicted };
         self.enter(deed, async move { journal.append(append).await }).await.map(drop)
     }
 
@@ -342,6 +354,15 @@ impl Stage {
             Workload::ManySessions => self.mixed(16).await,
             Workload::Delivery => self.deliveries().await,
             Workload::Expiry => self.expiry().await,
+            Workload::Eviction => {
+                for n in 0..9 {
+                    if n >= 3 {
+                        self.evicts.set(vec![format!("e{}", n - 3)]);
+                    }
+                    self.append(7, &format!("e{n}"), true, 1, 800, Some(Why::Complete)).await?;
+                }
+                Ok(())
+            }
             Workload::Creation => {
                 self.append(0, "first", true, 2, 0, None).await?;
                 self.close();
