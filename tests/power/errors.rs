@@ -14,8 +14,10 @@ use super::workloads::{Recording, Stage, empty_journal, runtime};
 
 /// So many calls of a run are made to fail at most.
 const CALLS: u64 = 2000;
-/// The trouble is over: so long until events are taken again.
+/// The trouble is over: so long until events are taken again, by the journal's clock.
 const BACK_WITHIN: Duration = Duration::from_secs(5);
+/// How long a player waits before it tries again.
+const RETRY: Duration = Duration::from_millis(250);
 
 /// How many calls a run makes that this trouble can hit.
 fn calls(trouble: Trouble, only: Option<Call>, empty: &Image) -> u64 {
@@ -41,13 +43,11 @@ fn run(plan: Plan, empty: &Image) -> Result<Recording, String> {
     if !stage.is_open() {
         stage.open().map_err(|error| format!("cannot be opened when the trouble is over: {error}"))?;
     }
-    let deadline = Instant::now() + BACK_WITHIN;
-    for n in 0.. {
-        let taken = runtime.block_on(stage.append(0, &format!("after-{n}"), true, 2, 0, None));
-        match taken {
+    for n in 0_u32.. {
+        match runtime.block_on(stage.append(0, &format!("after-{n}"), true, 2, 0, None)) {
             Ok(()) => break,
-            Err(refusal) if Instant::now() > deadline => return Err(format!("takes no events again: {refusal}")),
-            Err(_) => std::thread::sleep(Duration::from_millis(5)),
+            Err(refusal) if n * RETRY > BACK_WITHIN => return Err(format!("takes no events again: {refusal}")),
+            Err(_) => stage.clock.advance(RETRY),
         }
     }
     stage.close();

@@ -191,6 +191,11 @@ impl Platter {
         true
     }
 
+    /// Whether everything is on the platter.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.pending.is_empty()
+    }
+
     /// These are on the platter now.
     fn settle(&mut self, which: impl Fn(&Op) -> bool) {
         let durable = &mut self.durable;

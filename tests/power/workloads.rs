@@ -132,7 +132,7 @@ pub(crate) struct Stage {
     pub(crate) disk: Arc<Disk>,
     pub(crate) path: PathBuf,
     pub(crate) policy: Policy,
-    clock: Arc<ManualClock>,
+    pub(crate) clock: Arc<ManualClock>,
     opened: Option<Opened>,
     deeds: RefCell<Vec<Deed>>,
     chance: RefCell<fastrand::Rng>,
