@@ -46,7 +46,9 @@ fn run(plan: Plan, empty: &Image) -> Result<Recording, String> {
     for n in 0_u32.. {
         match runtime.block_on(stage.append(0, &format!("after-{n}"), true, 2, 0, None)) {
             Ok(()) => break,
-            Err(refusal) if n * RETRY > BACK_WITHIN => return Err(format!("takes no events again: {refusal}")),
+            Err(refusal) if n * RETRY > BACK_WITHIN => {
+                return Err(format!("takes no events again: {refusal}"));
+            }
             Err(_) => stage.clock.advance(RETRY),
         }
     }
@@ -102,7 +104,10 @@ fn run_all(plans: &[Plan], check: impl Fn(&Plan, &Recording, &Sweeper) -> Result
                     let Some(plan) = plans.get(at) else { break };
                     let verdict = run(*plan, &empty).and_then(|recording| check(plan, &recording, &sweeper));
                     if let Err(error) = verdict {
-                        wrong.lock().unwrap_or_else(PoisonError::into_inner).push(format!("{plan:?}: {error}"));
+                        wrong
+                            .lock()
+                            .unwrap_or_else(PoisonError::into_inner)
+                            .push(format!("{plan:?}: {error}"));
                     }
                 }
             });

@@ -135,8 +135,10 @@ impl Content {
     fn image(self) -> Image {
         let Content { mut inodes, folder } = self;
         // A file that was never written is empty; no two names lead to one inode.
-        let files =
-            folder.into_iter().map(|(name, inode)| (name, inodes.remove(&inode).unwrap_or_default())).collect();
+        let files = folder
+            .into_iter()
+            .map(|(name, inode)| (name, inodes.remove(&inode).unwrap_or_default()))
+            .collect();
         Image { files }
     }
 }
@@ -238,7 +240,14 @@ impl Platter {
 ///
 /// A sector that a write touches only in part keeps its other bytes, whatever happens: SQLite relies on that too
 /// (`SQLITE_IOCAP_POWERSAFE_OVERWRITE`).
-fn damage(content: &mut Content, inode: usize, at: usize, bytes: &[u8], way: Way, chance: &mut fastrand::Rng) {
+fn damage(
+    content: &mut Content,
+    inode: usize,
+    at: usize,
+    bytes: &[u8],
+    way: Way,
+    chance: &mut fastrand::Rng,
+) {
     let mut done = 0;
     while done < bytes.len() {
         let end = (((at + done) / SECTOR + 1) * SECTOR - at).min(bytes.len());

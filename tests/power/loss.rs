@@ -27,8 +27,8 @@ fn nothing_acknowledged_is_lost_when_the_power_fails() {
     let parts: u64 = Workload::ALL.into_iter().map(share).sum();
     let began = Instant::now();
     let empty = empty_journal();
-    // Images made or under way, and runs begun, of each workload.
-    let progress = Mutex::new(Workload::ALL.map(|_| (0_u64, 0_u64)));
+    // Images made and runs begun of each workload, and whether a run is under way.
+    let progress = Mutex::new(Workload::ALL.map(|_| (0_u64, 0_u64, false)));
     let figures = Mutex::new(Workload::ALL.map(|_| Figures::default()));
     std::thread::scope(|scope| {
         for _ in 0..std::thread::available_parallelism().map_or(2, usize::from) {
@@ -37,19 +37,26 @@ fn nothing_acknowledged_is_lost_when_the_power_fails() {
                 loop {
                     let next = {
                         let mut progress = progress.lock().unwrap();
-                        let open = (0..progress.len())
-                            .find(|n| progress[*n].0 < (images * share(Workload::ALL[*n])).div_ceil(parts));
-                        open.map(|n| {
+                        let left = |n: usize| {
+                            (images * share(Workload::ALL[n])).div_ceil(parts).saturating_sub(progress[n].0)
+                        };
+                        let open = (0..progress.len()).filter(|n| left(*n) > 0);
+                        open.min_by_key(|n| progress[*n].2).map(|n| {
+                            let left = left(n);
                             progress[n].1 += 1;
-                            (n, progress[n].1)
+                            progress[n].2 = true;
+                            (n, progress[n].1, left)
                         })
                     };
-                    let Some((n, seed)) = next else { break };
+                    let Some((n, seed, most)) = next else { break };
                     let workload = Workload::ALL[n];
                     let recording = record(workload, seed, None, &empty);
-                    let most = (images * share(workload)).div_ceil(parts);
                     let swept = sweeper.sweep(&format!("{workload:?}"), &recording, seed, most, false);
-                    progress.lock().unwrap()[n].0 += swept.images;
+                    {
+                        let mut progress = progress.lock().unwrap();
+                        progress[n].0 += swept.images;
+                        progress[n].2 = false;
+                    }
                     figures.lock().unwrap()[n].add(swept);
                 }
             });

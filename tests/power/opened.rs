@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Once;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use afterplay::clock::{Clock, ManualClock};
 use afterplay::journal::{Journal, OpenError, Policy, Refusal, Scope, Writer};

@@ -161,7 +161,8 @@ impl Expectation {
             }
             return then.check(seen, deeds);
         }
-        let found: HashMap<&str, &Seen> = seen.sessions.iter().map(|session| (&*session.key, session)).collect();
+        let found: HashMap<&str, &Seen> =
+            seen.sessions.iter().map(|session| (&*session.key, session)).collect();
         if found.len() != seen.sessions.len() {
             return Err("a session appears twice".into());
         }
@@ -185,7 +186,10 @@ impl Expectation {
                     let (least, most) =
                         (total(expected, deeds, Known::Surely), total(expected, deeds, Known::Maybe));
                     if !(least..=most).contains(&found.events) {
-                        return fault(format!("{} events were delivered, not {least}..={most}", found.events));
+                        return fault(format!(
+                            "{} events were delivered, not {least}..={most}",
+                            found.events
+                        ));
                     }
                     delivered += found.events;
                 }
@@ -209,7 +213,9 @@ impl Expectation {
                     let (least, most) =
                         (total(expected, deeds, Known::Surely), total(expected, deeds, Known::Maybe));
                     if !(least..=most).contains(events) {
-                        return fault(format!("{events} events are written down as {name}, not {least}..={most}"));
+                        return fault(format!(
+                            "{events} events are written down as {name}, not {least}..={most}"
+                        ));
                     }
                     *lost.entry(loss.as_str()).or_default() += events;
                 }

@@ -44,7 +44,14 @@ impl Sweeper {
     }
 
     /// At most `most` images of `recording`, spread over all of it; up to the first violation if `first`.
-    pub(crate) fn sweep(&self, name: &str, recording: &Recording, seed: u64, most: u64, first: bool) -> Figures {
+    pub(crate) fn sweep(
+        &self,
+        name: &str,
+        recording: &Recording,
+        seed: u64,
+        most: u64,
+        first: bool,
+    ) -> Figures {
         let mut figures = Figures::default();
         let mut platter = Platter::holding(&recording.base);
         platter.gives_up = recording.gives_up;

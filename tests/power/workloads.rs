@@ -209,7 +209,11 @@ impl Stage {
     }
 
     /// Does something and writes down what was asked for and what was answered.
-    async fn enter<T>(&self, deed: Deed, work: impl Future<Output = Result<T, Refusal>>) -> Result<T, Refusal> {
+    async fn enter<T>(
+        &self,
+        deed: Deed,
+        work: impl Future<Output = Result<T, Refusal>>,
+    ) -> Result<T, Refusal> {
         let n = {
             let mut deeds = self.deeds.borrow_mut();
             deeds.push(deed);
@@ -248,14 +252,17 @@ impl Stage {
                 seq: None,
                 said_ms: None,
                 playhead: 0.0,
-                body: format!(r#"{{"mediaEventType":"{kind}","number":{number},"pad":"{}"}}"#, "x".repeat(pad)).into(),
+                body: format!(
+                    r#"{{"mediaEventType":"{kind}","number":{number},"pad":"{}"}}"#,
+                    "x".repeat(pad)
+                )
+                .into(),
                 title: (kind == EventType::SessionStart).then(|| format!("the title of {key}")),
                 identity: None,
                 lacks: (false, false),
             });
         }
-        let bodies =
-            events.iter().map(|event| String::from_utf8(event.body.to_vec()).unwrap()).collect();
+        let bodies = events.iter().map(|event| String::from_utf8(event.body.to_vec()).unwrap()).collect();
         let append = Append { complete, ..Append::new(owner, key.parse().unwrap(), events) };
         let journal = self.journal();
         let evicted = self.evicts.take();
@@ -489,4 +496,3 @@ impl Stage {
         let _ = self.append(0, "d", false, 1, 0, None).await;
     }
 }
-
