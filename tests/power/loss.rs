@@ -40,12 +40,13 @@ fn nothing_acknowledged_is_lost_when_the_power_fails() {
                         let left = |n: usize| {
                             (images * share(Workload::ALL[n])).div_ceil(parts).saturating_sub(progress[n].0)
                         };
-                        let open = (0..progress.len()).filter(|n| left(*n) > 0);
-                        open.min_by_key(|n| progress[*n].2).map(|n| {
-                            let left = left(n);
-                            progress[n].1 += 1;
-                            progress[n].2 = true;
-                            (n, progress[n].1, left)
+                        let open = (0..progress.len()).map(|n| (n, left(n))).filter(|(_, left)| *left > 0);
+                        let next = open.min_by_key(|(n, _)| progress[*n].2);
+                        next.map(|(n, left)| {
+                            let (_, runs, busy) = &mut progress[n];
+                            *runs += 1;
+                            *busy = true;
+                            (n, *runs, left)
                         })
                     };
                     let Some((n, seed, most)) = next else { break };
