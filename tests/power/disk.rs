@@ -1,6 +1,7 @@
 //! What a test's folder went through, in one log: what SQLite did to the files, and what the test was told.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -36,6 +37,16 @@ impl Trouble {
     }
 }
 
+/// What was written; in messages only how much.
+#[derive(Clone)]
+pub(crate) struct Bytes(pub(crate) Arc<[u8]>);
+
+impl fmt::Debug for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes", self.0.len())
+    }
+}
+
 /// One entry of the log.
 #[derive(Debug, Clone)]
 pub(crate) enum Entry {
@@ -44,7 +55,7 @@ pub(crate) enum Entry {
     /// The folder lost it.
     Deleted { name: String, synced: bool },
     /// Bytes went into a file.
-    Wrote { inode: usize, at: u64, bytes: Arc<[u8]> },
+    Wrote { inode: usize, at: u64, bytes: Bytes },
     /// A file was cut or stretched.
     Truncated { inode: usize, size: u64 },
     /// Everything before is on the platter: of this file, and, if so, of the folder.
@@ -177,7 +188,7 @@ impl Disk {
     }
 
     pub(crate) fn wrote(&self, inode: usize, at: u64, bytes: &[u8]) {
-        self.note(Entry::Wrote { inode, at, bytes: bytes.into() });
+        self.note(Entry::Wrote { inode, at, bytes: Bytes(bytes.into()) });
     }
 
     pub(crate) fn truncated(&self, inode: usize, size: u64) {

@@ -159,8 +159,7 @@ fn after_a_failed_sync_nothing_is_acknowledged_until_the_journal_was_opened_agai
 /// that is acknowledged may rest on it.
 #[test]
 fn nothing_rests_on_what_a_failed_sync_gave_up() {
-    let mut plans = plans(&[Trouble::Eio], Some(Call::Sync), 15);
-    plans.retain(|plan| !plan.for_good);
+    let plans = plans(&[Trouble::Eio], Some(Call::Sync), 8);
     run_all(&plans, |_, recording, sweeper| {
         let recording = Recording {
             base: recording.base.clone(),

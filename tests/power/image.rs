@@ -3,11 +3,10 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
 
 use xxhash_rust::xxh3::Xxh3Default;
 
-use super::disk::Entry;
+use super::disk::{Bytes, Entry};
 
 /// A device writes so many bytes as one.
 const SECTOR: usize = 512;
@@ -88,7 +87,7 @@ impl Image {
 /// What is on its way to the platter.
 #[derive(Debug, Clone)]
 enum Op {
-    Write { inode: usize, at: usize, bytes: Arc<[u8]> },
+    Write { inode: usize, at: usize, bytes: Bytes },
     Truncate { inode: usize, size: usize },
     Create { inode: usize, name: String },
     Delete { name: String },
@@ -113,7 +112,7 @@ struct Content {
 impl Content {
     fn apply(&mut self, op: &Op) {
         match op {
-            Op::Write { inode, at, bytes } => self.put(*inode, *at, bytes),
+            Op::Write { inode, at, bytes } => self.put(*inode, *at, &bytes.0),
             Op::Truncate { inode, size } => self.inodes.entry(*inode).or_default().resize(*size, 0),
             Op::Create { inode, name } => {
                 self.folder.insert(name.clone(), *inode);
@@ -222,7 +221,7 @@ impl Platter {
                 Way::Subset => chance.bool(),
                 Way::Torn | Way::Zeroed | Way::Garbage => {
                     if let Op::Write { inode, at, bytes } = op {
-                        damage(&mut content, *inode, *at, bytes, way, chance);
+                        damage(&mut content, *inode, *at, &bytes.0, way, chance);
                         continue;
                     }
                     chance.bool()
