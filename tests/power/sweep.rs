@@ -69,7 +69,7 @@ impl Sweeper {
             if expectation.follow(entry, &recording.deeds) {
                 fine.clear();
             }
-            if at < recording.from || (at - recording.from) as u64 % stride != 0 {
+            if at < recording.from || !((at - recording.from) as u64).is_multiple_of(stride) {
                 continue;
             }
             for way in Way::ALL {
@@ -157,7 +157,7 @@ impl Known {
         }
         let database = self.reader.sum(image);
         let expected = self.databases.get(&database).copied();
-        let opened = expected.is_none() || sum % SAMPLE == 0 || open_all();
+        let opened = expected.is_none() || sum.is_multiple_of(SAMPLE) || open_all();
         let seen = match expected {
             Some(seen) if !opened => seen,
             _ => {
