@@ -38,7 +38,7 @@
 //! | `synchronous = NORMAL` | 148 to 211 |
 //! | early acknowledgement | 71 |
 //! | delivery not synced | 561 to 687 |
-//! | flushes ignored | 141 to 204 |
+//! | flushes ignored | 141 to 274 |
 //!
 //!     cargo test --test power -- --nocapture
 //!     AFTERPLAY_TEST_SCALE=30 cargo test --test power -- --nocapture power_fails
