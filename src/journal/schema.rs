@@ -278,10 +278,12 @@ fn contents(conn: &Connection, path: &Path) -> rusqlite::Result<Contents> {
 
 fn prepare(conn: &Connection, new: bool) -> rusqlite::Result<()> {
     if new {
-        // Both before the first page is written, else they wait for a full VACUUM.
+        // Both before the first page is written, else they wait for a full VACUUM. That page is committed together with
+        // the mark that makes the journal ours: a power cut must not leave a database that nobody claims.
         conn.pragma_update(None, "page_size", PAGE_BYTES)?;
-        conn.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
-        conn.pragma_update(None, "application_id", APPLICATION_ID)?;
+        conn.execute_batch(&format!(
+            "BEGIN; PRAGMA auto_vacuum = INCREMENTAL; PRAGMA application_id = {APPLICATION_ID}; COMMIT"
+        ))?;
     }
     conn.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
     // Each commit is synced: what is acknowledged survives a pulled plug.
