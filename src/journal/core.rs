@@ -123,6 +123,9 @@ impl Core {
             tracing::error!("nothing is recorded for now: {refusal}");
         }
         core.limit_wal().map_err(failed)?;
+        // Frames that the last process could not sync may be in the kernel's memory alone: they reach the main file, and
+        // a sync of their own, before anything relies on them.
+        core.checkpoint_quietly();
         // An opt-out that the last process did not see to the end.
         core.scrub = core.consent == Consent::Out;
         core.after_commit();
@@ -458,12 +461,18 @@ impl Core {
 
     /// Gives pages that deliveries have freed back to a disk that is full. The WAL keeps its blocks: they would be
     /// gone. A try: it may lack the space itself.
-    fn shrink(&self) {
-        let tried = self
-            .vacuum(SHRINK_PAGES)
-            .and_then(|()| self.conn.execute_batch("PRAGMA wal_checkpoint(PASSIVE)"));
-        if let Err(error) = tried {
+    fn shrink(&mut self) {
+        if let Err(error) = self.vacuum(SHRINK_PAGES) {
             tracing::debug!("the journal could not be made smaller: {error}");
+        }
+        self.checkpoint_quietly();
+    }
+
+    fn checkpoint_quietly(&mut self) {
+        if let Err(error) = self.conn.execute_batch("PRAGMA wal_checkpoint(PASSIVE)") {
+            tracing::debug!("no checkpoint for now: {error}");
+            // A sync may be what failed.
+            self.note(&error.into());
         }
     }
 
