@@ -4,6 +4,7 @@
 //! comes after the commit that holds the job is synced.
 
 mod admin;
+mod aside;
 mod core;
 mod heal;
 mod intake;
@@ -16,7 +17,9 @@ mod quota;
 mod resume;
 mod retire;
 mod rows;
+mod salvage;
 mod schema;
+mod seal;
 mod settle;
 mod space;
 mod split;
