@@ -408,8 +408,11 @@ fn connect(path: &Path) -> Result<Connection, OpenError> {
     };
     prepare(&conn, new).map_err(sqlite)?;
     migrate(&mut conn, path)?;
-    seal::install(&conn).map_err(sqlite)?;
-    prove(&conn).map_err(sqlite)?;
+    seal::install(&conn).and_then(|()| prove(&conn)).map_err(|error| match error.sqlite_error_code() {
+        // What breaks the tables' own rules was not written under them.
+        Some(ErrorCode::ConstraintViolation) => sqlite(damaged("a row")),
+        _ => sqlite(error),
+    })?;
     if !existed {
         sync_dir(path)?;
     }
@@ -526,6 +529,8 @@ pub(super) fn is_damage(error: &rusqlite::Error) -> bool {
         | E::InvalidColumnType(..)
         | E::IntegralValueOutOfRange(..)
         | E::Utf8Error(..) => true,
+        // A file that was cut within a page.
+        E::SqliteFailure(error, _) if error.extended_code == rusqlite::ffi::SQLITE_IOERR_SHORT_READ => true,
         error => {
             matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
         }

@@ -102,6 +102,10 @@ pub(super) fn decide(finds: &Finds, columns: &Columns<'_>) -> Decision {
     let mut names = HashSet::new();
     // Of two sessions with one name the later one holds.
     for (id, find) in finds.sessions.iter().rev() {
+        // Neither the newest version of its page nor an index knows it any more: it was dropped.
+        if find.older && !finds.indexed.contains(id) {
+            continue;
+        }
         let events = finds.events.get(id).unwrap_or(&nothing);
         let Some((kept, opened)) = judge(find, events, columns) else { continue };
         let row = &kept.find.values;
@@ -123,7 +127,7 @@ pub(super) fn decide(finds: &Finds, columns: &Columns<'_>) -> Decision {
         }
         decision.sessions.insert(*id, kept);
     }
-    books.drop_settled(&mut decision.sessions, columns);
+    books.drop_settled(finds, &mut decision.sessions, columns);
     books.take_orphans(finds, &decision.sessions);
     books.close(&mut decision);
     decision
@@ -270,9 +274,12 @@ impl Books {
     }
 
     /// Leaves out sessions in doubt for which the books have no room: they were delivered or dropped.
-    fn drop_settled(&mut self, sessions: &mut BTreeMap<i64, Kept>, columns: &Columns<'_>) {
-        let doubtful: Vec<i64> =
-            sessions.iter().filter(|(_, kept)| kept.find.older).map(|(id, _)| *id).collect();
+    fn drop_settled(&mut self, finds: &Finds, sessions: &mut BTreeMap<i64, Kept>, columns: &Columns<'_>) {
+        let doubtful: Vec<i64> = sessions
+            .iter()
+            .filter(|(id, kept)| kept.find.older || !finds.indexed.contains(id))
+            .map(|(id, _)| *id)
+            .collect();
         for id in doubtful {
             let Some(kept) = sessions.get(&id) else { continue };
             let row = &kept.find.values;
@@ -290,7 +297,7 @@ impl Books {
                 let (owner, key) = (columns.owner(row), columns.text(row, "key").to_owned());
                 self.lost.retain(|lost| !(lost.owner == owner && lost.key.as_ref() == Some(&key)));
                 sessions.remove(&id);
-            } else {
+            } else if kept.find.older {
                 book.duplicates += 1;
             }
         }
@@ -311,8 +318,9 @@ impl Books {
             let seen = events.values().map(|event| event.n + 1).max().unwrap_or(0);
             let made = events.values().filter(|event| event.synthetic).count();
             let missing = seen - i64::try_from(made).unwrap_or(0);
-            let sure = events.values().any(|event| !event.older);
             let name = finds.names.get(&session);
+            // Without a name in an index its events may be what a page held before.
+            let sure = name.is_some() && events.values().any(|event| !event.older);
             let owner = match name {
                 Some((owner, _)) => *owner,
                 None => self.likely_owner(missing),
@@ -326,7 +334,8 @@ impl Books {
                     missing
                 }
                 Some(_) => missing.min(gap),
-                None => missing,
+                None if sure => missing,
+                None => 0,
             };
             if lost > 0 {
                 book.stored += lost;

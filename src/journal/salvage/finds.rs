@@ -9,6 +9,7 @@ use super::pages::{Found, Pages};
 use super::record;
 use crate::journal::rows::{EventRow, SessionRow, event_sum, session_sum};
 use crate::journal::seal::Table;
+use crate::session::State;
 
 /// Columns of an event that its checksum is about, and the checksum among them.
 pub(super) const EVENT_COLUMNS: usize = 13;
@@ -44,6 +45,8 @@ pub(super) struct Finds {
     pub(super) events: HashMap<i64, BTreeMap<i64, EventFind>>,
     /// What an index says of sessions: owner, key.
     pub(super) names: HashMap<i64, (u32, String)>,
+    /// Sessions that an index knows in a page that is not in doubt.
+    pub(super) indexed: HashSet<i64>,
     /// Pages with rows that are not in a table of numbered rows, some of them damaged.
     unsound: HashSet<u32>,
     /// The page that holds the setting every journal has.
@@ -176,13 +179,28 @@ impl Finds {
                 return true;
             }
         }
-        if let (None, [owner, key, ValueRef::Integer(_), ValueRef::Integer(id)]) = (found.rowid, &columns[..]) {
-            let owner = owner.as_i64().ok().and_then(|owner| u32::try_from(owner).ok());
-            if let (Some(owner), Ok(key)) = (owner, key.as_str()) {
-                self.names.insert(*id, (owner, key.to_owned()));
-            }
+        if found.rowid.is_none() && !found.older {
+            self.take_index(&columns);
         }
         false
+    }
+
+    /// Indexes prove nothing, but they tell of sessions whose rows are gone, and of rows that should be.
+    fn take_index(&mut self, columns: &[ValueRef<'_>]) {
+        match columns {
+            [ValueRef::Integer(owner), ValueRef::Text(key), ValueRef::Integer(_), ValueRef::Integer(id)] => {
+                if let (Ok(owner), Ok(key)) = (u32::try_from(*owner), std::str::from_utf8(key)) {
+                    self.names.insert(*id, (owner, key.to_owned()));
+                    self.indexed.insert(*id);
+                }
+            }
+            [ValueRef::Text(state), ValueRef::Integer(id)]
+                if std::str::from_utf8(state).is_ok_and(|state| State::parse(state).is_some()) =>
+            {
+                self.indexed.insert(*id);
+            }
+            _ => {}
+        }
     }
 
     fn take_session(&mut self, found: &Found<'_>, values: &[ValueRef<'_>], table: &Table, proven: bool) {

@@ -17,8 +17,8 @@ const FREE_PAGE: u8 = 2;
 /// One version of a page.
 pub(super) struct Version {
     pub(super) bytes: Vec<u8>,
-    /// Whether the log vouches for every byte of it. The main file vouches for nothing.
-    pub(super) whole: bool,
+    /// Whether the log vouches for every byte of it, or vouches not. The main file says neither.
+    pub(super) whole: Option<bool>,
 }
 
 /// The files of a journal.
@@ -53,12 +53,12 @@ impl Pages {
         }
         let in_log = self.wal.as_ref().map_or(0, |wal| wal.versions(no));
         if let Some(wal) = self.wal.as_ref().filter(|_| age < in_log) {
-            return wal.version(no, age).map(|(bytes, whole)| Some(Version { bytes, whole }));
+            return wal.version(no, age).map(|(bytes, whole)| Some(Version { bytes, whole: Some(whole) }));
         }
         if age > in_log {
             return Ok(None);
         }
-        Ok(self.main(no)?.map(|bytes| Version { bytes, whole: false }))
+        Ok(self.main(no)?.map(|bytes| Version { bytes, whole: None }))
     }
 
     /// A page of the main file; the end of a file that was cut within a page reads as zeros.
@@ -152,7 +152,7 @@ impl Pages {
     }
 
     /// Calls `take` with each row of each page in use; it answers whether the row is what it should be. Older versions
-    /// of a page are looked at only while something in the newer ones is not.
+    /// of a page are looked at only while something in the newer ones is not, or the log does not vouch for them.
     pub(super) fn each_row(
         &self,
         mut take: impl FnMut(&Found<'_>) -> io::Result<bool>,
@@ -160,8 +160,9 @@ impl Pages {
         for no in (1..=self.count).filter(|no| !self.is_free(*no)) {
             let mut age = 0;
             while let Some(version) = self.version(no, age)? {
-                let sound = self.rows_of(no, &version.bytes, age, &mut take)? || version.whole;
-                if sound {
+                let older = age > 0 || version.whole == Some(false);
+                let sound = self.rows_of(no, &version.bytes, age, older, &mut take)?;
+                if version.whole == Some(true) || (sound && version.whole.is_none()) {
                     break;
                 }
                 age += 1;
@@ -175,6 +176,7 @@ impl Pages {
         no: u32,
         page: &[u8],
         age: usize,
+        older: bool,
         take: &mut impl FnMut(&Found<'_>) -> io::Result<bool>,
     ) -> io::Result<bool> {
         let kind = match record::kind(no, page) {
@@ -192,7 +194,7 @@ impl Pages {
             };
             let rowid = (kind == Kind::TableLeaf).then(|| cell.map_or(0, |cell| cell.rowid));
             let payload = payload.unwrap_or_default();
-            sound &= take(&Found { page: no, rowid, payload: &payload, older: age > 0 })?;
+            sound &= take(&Found { page: no, rowid, payload: &payload, older })?;
         }
         Ok(sound)
     }
@@ -205,6 +207,6 @@ pub(super) struct Found<'a> {
     pub(super) rowid: Option<i64>,
     /// Its record; empty where the page is damaged.
     pub(super) payload: &'a [u8],
-    /// Whether it stands in an older version of its page only.
+    /// Whether it may not be the newest: the page has a newer version, or one that the log does not vouch for.
     pub(super) older: bool,
 }
