@@ -283,9 +283,14 @@ async fn damage_is_noticed_before_a_byte_leaves() {
         };
         edit(&path, &sql);
         let open = Open::at(&path, &clock);
-        let Next::Ready(id) = open.journal.next_due(Vec::new()).await.unwrap() else { panic!("nothing due") };
-        let outgoing = open.journal.outgoing(id).await;
-        assert!(matches!(outgoing, Err(Refusal::Damaged(_))), "{change}: {outgoing:?}");
+        if let Next::Ready(id) = open.journal.next_due(Vec::new()).await.unwrap() {
+            let outgoing = open.journal.outgoing(id).await;
+            assert!(matches!(outgoing, Err(Refusal::Damaged(_))), "{change}: {outgoing:?}");
+        } else {
+            // A row that does not prove itself is found at the start.
+            let state = open.journal.detail(ME, "a".into()).await.map(|detail| detail.summary.state);
+            assert!(matches!(state, Ok(State::Quarantined)), "{change}: {state:?}");
+        }
         open.journal.discard(ME, "a".into()).await.unwrap();
         open.close();
     }

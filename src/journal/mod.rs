@@ -23,6 +23,7 @@ mod seal;
 mod settle;
 mod space;
 mod split;
+mod verify;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -41,6 +42,8 @@ pub(crate) use self::rows::body_sum;
 pub use self::schema::OpenError;
 pub use self::settle::{Action, Settlement};
 pub use self::split::{Made, Split, in_order};
+pub use self::split::{Made, Split};
+pub use self::verify::{Verified, verify_file};
 
 /// Who asks, and whether they may see and touch the sessions of others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -381,6 +381,17 @@ fn refuse_newer(path: &Path, found: i64) -> Result<(), OpenError> {
 }
 
 fn connect(path: &Path) -> Result<Connection, OpenError> {
+    let conn = connect_unproven(path)?;
+    prove(&conn).map_err(|source| OpenError::Sqlite { path: path.to_owned(), source })?;
+    Ok(conn)
+}
+
+/// Opens a copy of a journal to look at it, whatever is wrong with its rows.
+pub(super) fn open_copy(path: &Path) -> Result<Connection, OpenError> {
+    connect_unproven(path)
+}
+
+fn connect_unproven(path: &Path) -> Result<Connection, OpenError> {
     let existed = path.exists();
     private_file(path).open(path).map_err(|source| OpenError::Io {
         doing: "opening the journal",
@@ -408,7 +419,7 @@ fn connect(path: &Path) -> Result<Connection, OpenError> {
     };
     prepare(&conn, new).map_err(sqlite)?;
     migrate(&mut conn, path)?;
-    seal::install(&conn).and_then(|()| prove(&conn)).map_err(|error| match error.sqlite_error_code() {
+    seal::install(&conn).map_err(|error| match error.sqlite_error_code() {
         // What breaks the tables' own rules was not written under them.
         Some(ErrorCode::ConstraintViolation) => sqlite(damaged("a row")),
         _ => sqlite(error),
@@ -436,14 +447,7 @@ fn migrate(conn: &mut Connection, path: &Path) -> Result<(), OpenError> {
 /// Looks whether the schema is what it should be and every row but the events proves itself; the events of a session
 /// do when it is sent.
 fn prove(conn: &Connection) -> rusqlite::Result<()> {
-    let schema = |conn: &Connection| -> rusqlite::Result<Vec<(String, String, Option<String>)>> {
-        conn.prepare("SELECT name, tbl_name, sql FROM sqlite_schema ORDER BY name")?
-            .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
-            .collect()
-    };
-    if schema(conn)? != schema(&pattern()?)? {
-        return Err(damaged("its schema"));
-    }
+    prove_schema(conn)?;
     for table in seal::tables(conn)? {
         if let Some(row) = seal::first_unproven(conn, &table)? {
             return Err(damaged(&row));
@@ -455,6 +459,19 @@ fn prove(conn: &Connection) -> rusqlite::Result<()> {
          ON CONFLICT (name) DO UPDATE SET value = excluded.value WHERE value <> excluded.value",
         [known().to_string()],
     )?;
+    Ok(())
+}
+
+/// Looks whether the schema is what it should be.
+pub(super) fn prove_schema(conn: &Connection) -> rusqlite::Result<()> {
+    let schema = |conn: &Connection| -> rusqlite::Result<Vec<(String, String, Option<String>)>> {
+        conn.prepare("SELECT name, tbl_name, sql FROM sqlite_schema ORDER BY name")?
+            .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
+            .collect()
+    };
+    if schema(conn)? != schema(&pattern()?)? {
+        return Err(damaged("its schema"));
+    }
     Ok(())
 }
 

@@ -101,7 +101,8 @@ fn sum_of_row<'a>(table: &[u8], values: impl Iterator<Item = ValueRef<'a>>) -> i
     sum.digest().cast_signed()
 }
 
-/// Sees to it that every row this connection writes is sealed, and seals those that a migration left unsealed.
+/// Sees to it that every row this connection writes is sealed, and seals those that a migration left unsealed. Makes
+/// a view, `proven_sessions`, that tells of each session whether its row proves itself.
 pub(super) fn install(conn: &Connection) -> rusqlite::Result<()> {
     let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC;
     conn.create_scalar_function("sum_of_row", -1, flags, |row| {
@@ -117,6 +118,12 @@ pub(super) fn install(conn: &Connection) -> rusqlite::Result<()> {
             [],
         )?;
         conn.execute_batch(&table.triggers())?;
+        if table.name == "sessions" {
+            let proven = format!("{COLUMN} IS {}", table.call(""));
+            conn.execute_batch(&format!(
+                "CREATE TEMP VIEW proven_sessions AS SELECT id, {proven} AS proven FROM main.sessions"
+            ))?;
+        }
     }
     Ok(())
 }

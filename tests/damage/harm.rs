@@ -24,8 +24,6 @@ pub(crate) enum Harm {
     NoisePage,
     SwappedPages,
     Truncated,
-    Foreign,
-    Garbage,
 }
 
 pub(crate) const HARMS: [Harm; 5] =
@@ -108,12 +106,6 @@ pub(crate) fn harm(made: &Made, harm: Harm, in_log: bool, dice: &mut Dice) -> Ha
             let at = dice.roll(file.len());
             file.truncate(at);
             hit.extend(units.holding(at)..count);
-        }
-        Harm::Foreign | Harm::Garbage => {
-            for byte in file.iter_mut() {
-                *byte = dice.roll(256) as u8;
-            }
-            hit.extend(0..count);
         }
     }
     let original = if in_log { &made.wal } else { &made.main };

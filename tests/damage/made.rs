@@ -53,8 +53,6 @@ pub(crate) struct Truth {
     pub(crate) state: State,
     /// The request body, where there is something to send.
     pub(crate) body: Option<Vec<u8>>,
-    /// The bodies of its events.
-    pub(crate) events: Vec<String>,
 }
 
 /// The files of a journal and what is true of it.
@@ -217,13 +215,12 @@ async fn record(journal: &Journal, clock: &ManualClock, range: std::ops::Range<u
 /// What is true of a session, by the journal before it was damaged.
 pub(crate) async fn truth_of(journal: &Journal, key: &str) -> Result<Truth, Refusal> {
     let state = journal.detail(ROOT, key.into()).await?.summary.state;
-    let (mut body, mut events) = (None, Vec::new());
+    let mut body = None;
     if state != State::Delivered {
         let outgoing = journal.outgoing_by_key(ROOT, key.into()).await?;
-        events = outgoing.events.iter().map(|event| event.body.clone()).collect();
         body = Some(payload(&outgoing));
     }
-    Ok(Truth { state, body, events })
+    Ok(Truth { state, body })
 }
 
 impl Made {
@@ -237,7 +234,8 @@ impl Made {
         open.close();
         let open = Open::at(&path, &clock);
         acknowledged += record(&open.journal, &clock, in_main..in_main + in_wal, events).await;
-        let (main, wal) = (fs::read(&path).unwrap(), fs::read(dir.path().join("journal.db-wal")).unwrap());
+        let main = fs::read(&path).unwrap();
+        let wal = if in_wal > 0 { fs::read(dir.path().join("journal.db-wal")).unwrap() } else { Vec::new() };
         let (mut sessions, mut dropped) = (BTreeMap::new(), BTreeSet::new());
         for n in 0..in_main + in_wal {
             match truth_of(&open.journal, &key(n)).await {
