@@ -120,8 +120,14 @@ mod tests {
             .collect();
         left.sort();
         let aside = |days, end| format!("journal.db.damaged-{}{end}", days_ago(days));
-        let expected =
-            ["journal.db".into(), aside(3, ""), aside(3, "-wal"), aside(2, ""), aside(2, "-2"), aside(2, "-wal")];
+        let expected = [
+            "journal.db".into(),
+            aside(3, ""),
+            aside(3, "-wal"),
+            aside(2, ""),
+            aside(2, "-2"),
+            aside(2, "-wal"),
+        ];
         assert_eq!(left, expected);
     }
 }

@@ -331,7 +331,9 @@ fn is_foreign(path: &Path) -> io::Result<bool> {
     let mut header = [0; 72];
     match File::open(path)?.read_exact(&mut header) {
         Err(_) => Ok(false),
-        Ok(()) => Ok(header.starts_with(b"SQLite format 3\0") && header[68..] != APPLICATION_ID.to_be_bytes()),
+        Ok(()) => {
+            Ok(header.starts_with(b"SQLite format 3\0") && header[68..] != APPLICATION_ID.to_be_bytes())
+        }
     }
 }
 
@@ -340,8 +342,11 @@ fn contradicts(path: &Path) -> Result<bool, OpenError> {
     let sqlite = |source| OpenError::Sqlite { path: path.to_owned(), source };
     let tables = seal::tables(&pattern().map_err(sqlite)?).map_err(sqlite)?;
     let schema = salvage::schema_of(path, &tables);
-    let schema =
-        schema.map_err(|source| OpenError::Io { doing: "reading the journal", path: path.to_owned(), source })?;
+    let schema = schema.map_err(|source| OpenError::Io {
+        doing: "reading the journal",
+        path: path.to_owned(),
+        source,
+    })?;
     Ok(schema.is_some_and(|schema| schema <= known()))
 }
 
@@ -381,9 +386,24 @@ fn refuse_newer(path: &Path, found: i64) -> Result<(), OpenError> {
 }
 
 fn connect(path: &Path) -> Result<Connection, OpenError> {
-    let conn = connect_unproven(path)?;
-    prove(&conn).map_err(|source| OpenError::Sqlite { path: path.to_owned(), source })?;
-    Ok(conn)
+    let sqlite = |source| OpenError::Sqlite { path: path.to_owned(), source };
+    let proven = connect_unproven(path).and_then(|conn| {
+        prove(&conn).map_err(sqlite)?;
+        Ok(conn)
+    });
+    proven.map_err(|error| match error {
+        // The file was opened for writing before, and the statements are right: only wrong numbers in its header say
+        // that it may not be written, or is of a format that SQLite does not know.
+        OpenError::Sqlite { source: rusqlite::Error::SqliteFailure(failure, _), .. }
+            if matches!(
+                failure.extended_code,
+                rusqlite::ffi::SQLITE_READONLY | rusqlite::ffi::SQLITE_ERROR
+            ) =>
+        {
+            sqlite(damaged("its header"))
+        }
+        error => error,
+    })
 }
 
 /// Opens a copy of a journal to look at it, whatever is wrong with its rows.
@@ -559,7 +579,14 @@ fn is_storage(error: &rusqlite::Error) -> bool {
     use ErrorCode as C;
     matches!(
         error.sqlite_error_code(),
-        Some(C::DiskFull | C::SystemIoFailure | C::CannotOpen | C::ReadOnly | C::OutOfMemory | C::PermissionDenied)
+        Some(
+            C::DiskFull
+                | C::SystemIoFailure
+                | C::CannotOpen
+                | C::ReadOnly
+                | C::OutOfMemory
+                | C::PermissionDenied
+        )
     )
 }
 

@@ -61,11 +61,8 @@ impl Table {
 
     fn triggers(&self) -> String {
         let (name, old, new) = (&self.name, self.call("OLD."), self.call("NEW."));
-        let this: Vec<String> = self
-            .key
-            .iter()
-            .map(|at| format!("{0} = NEW.{0}", self.columns[*at]))
-            .collect();
+        let this: Vec<String> =
+            self.key.iter().map(|at| format!("{0} = NEW.{0}", self.columns[*at])).collect();
         let seal = format!("UPDATE {name} SET {COLUMN} = {new} WHERE {}", this.join(" AND "));
         format!(
             "CREATE TEMP TRIGGER seal_new_{name} AFTER INSERT ON main.{name} BEGIN {seal}; END;

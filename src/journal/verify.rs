@@ -64,7 +64,8 @@ impl Journal {
             (step, found) = self
                 .call(move |core| {
                     let mut found = before;
-                    let next = advance(&core.conn, step, &mut found).or_else(|error| shown(error, &mut found))?;
+                    let next =
+                        advance(&core.conn, step, &mut found).or_else(|error| shown(error, &mut found))?;
                     Ok((next, found))
                 })
                 .await?;
@@ -182,9 +183,7 @@ fn small(conn: &Connection, found: &mut Verified) -> rusqlite::Result<()> {
 fn books(conn: &Connection, found: &mut Verified) -> rusqlite::Result<()> {
     type Sums = BTreeMap<(u32, String), i64>;
     let sums = |sql: &str| -> rusqlite::Result<Sums> {
-        conn.prepare(sql)?
-            .query_map([], |row| Ok(((row.get(0)?, row.get(1)?), row.get(2)?)))?
-            .collect()
+        conn.prepare(sql)?.query_map([], |row| Ok(((row.get(0)?, row.get(1)?), row.get(2)?)))?.collect()
     };
     let counters = sums("SELECT owner, name, value FROM counters")?;
     let listed = sums("SELECT owner, name, sum(events) FROM losses GROUP BY owner, name")?;
@@ -217,8 +216,8 @@ fn books(conn: &Connection, found: &mut Verified) -> rusqlite::Result<()> {
 }
 
 fn sessions(conn: &Connection, after: i64, found: &mut Verified) -> rusqlite::Result<Step> {
-    let mut query =
-        conn.prepare_cached("SELECT id, key, state, verdict FROM sessions WHERE id > ?1 ORDER BY id LIMIT 64")?;
+    let mut query = conn
+        .prepare_cached("SELECT id, key, state, verdict FROM sessions WHERE id > ?1 ORDER BY id LIMIT 64")?;
     let mut rows = query.query([after])?;
     let (mut last, mut events) = (None, 0);
     while let Some(row) = rows.next()? {

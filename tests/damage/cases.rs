@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use afterplay::event::EventType;
 use afterplay::journal::{Append, NewEvent, verify_file};
@@ -33,7 +33,8 @@ fn find(bytes: &[u8], needle: &[u8]) -> Vec<usize> {
 
 async fn states(open: &Open) -> Vec<(String, State)> {
     let page = open.journal.list(ROOT, None, 10_000, None).await.unwrap();
-    let mut states: Vec<_> = page.sessions.into_iter().map(|session| (session.session, session.state)).collect();
+    let mut states: Vec<_> =
+        page.sessions.into_iter().map(|session| (session.session, session.state)).collect();
     states.sort_by(|a, b| a.0.cmp(&b.0));
     states
 }
@@ -110,10 +111,11 @@ fn what_cannot_be_known_of_consent_holds_everything_back() {
 fn the_last_three_damaged_journals_are_kept() {
     let dir = folder();
     let path = journal_in(dir.path());
-    let made = small();
+    let clock = small().clock();
     for n in 0..5 {
+        clock.advance(Duration::from_secs(1));
         fs::write(&path, format!("somebody's notes {n}").repeat(500)).unwrap();
-        Open::at(&path, &made.clock()).close();
+        Open::at(&path, &clock).close();
         assert_eq!(asides(dir.path()).len(), (n + 1).min(3));
     }
     let newest = fs::read_to_string(dir.path().join(asides(dir.path()).pop().unwrap())).unwrap();
@@ -153,7 +155,8 @@ fn a_salvage_that_was_cut_off_is_begun_again_or_ended() {
         let open = Open::at(&path, &made.clock());
         assert_eq!(runtime().block_on(states(&open)), expected, "{what}");
         open.close();
-        let left = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let left =
+            fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
         assert!(!left.into_iter().any(|name| name.contains(".salvag")), "{what}");
     }
 }

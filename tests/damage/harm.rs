@@ -35,6 +35,8 @@ pub(crate) struct Harmed {
     pub(crate) wal: Vec<u8>,
     /// Keys of sessions that had something where the harm was done.
     pub(crate) touched: BTreeSet<String>,
+    /// Which pages or frames, of how many.
+    pub(crate) place: String,
     /// The last commits of the log may look as if they had never been synced.
     pub(crate) tail: bool,
 }
@@ -72,8 +74,10 @@ fn keys_in(bytes: &[u8], keys: &mut BTreeSet<String>) {
     }
 }
 
+/// Frames that end a commit. Those of an earlier round of the log have other salts.
 fn commits(wal: &[u8]) -> Vec<usize> {
-    (0..LOG.count(wal)).filter(|n| wal[LOG.range(*n)][4..8] != [0; 4]).collect()
+    let present = |n: &usize| wal[LOG.range(*n)][8..16] == wal[16..24];
+    (0..LOG.count(wal)).take_while(present).filter(|n| wal[LOG.range(*n)][4..8] != [0; 4]).collect()
 }
 
 pub(crate) fn harm(made: &Made, harm: Harm, in_log: bool, dice: &mut Dice) -> Harmed {
@@ -108,6 +112,11 @@ pub(crate) fn harm(made: &Made, harm: Harm, in_log: bool, dice: &mut Dice) -> Ha
             hit.extend(units.holding(at)..count);
         }
     }
+    let original_log = &made.wal;
+    if in_log {
+        // What a frame of an earlier round holds is in the file.
+        hit.retain(|n| *n < count && original_log[LOG.range(*n)][8..16] == original_log[16..24]);
+    }
     let original = if in_log { &made.wal } else { &made.main };
     let mut touched = BTreeSet::new();
     for n in &hit {
@@ -116,7 +125,7 @@ pub(crate) fn harm(made: &Made, harm: Harm, in_log: bool, dice: &mut Dice) -> Ha
         }
     }
     // The last two commits: damage there looks like a write that was cut off, which nobody was promised.
-    let commits = commits(&made.wal);
+    let commits = if made.wal.is_empty() { Vec::new() } else { commits(&made.wal) };
     let edge = commits.len().checked_sub(3).map_or(0, |at| commits[at] + 1);
     let cut = in_log && harm == Harm::Truncated;
     let tail = in_log && (cut || hit.iter().any(|n| *n >= edge));
@@ -128,5 +137,10 @@ pub(crate) fn harm(made: &Made, harm: Harm, in_log: bool, dice: &mut Dice) -> Ha
             keys_in(&made.wal[LOG.range(n)], &mut touched);
         }
     }
-    Harmed { main, wal, touched, tail }
+    let place = match hit.as_slice() {
+        [] => String::new(),
+        [first, .., last] => format!("{first} to {last} of {count}"),
+        [only] => format!("{only} of {count}"),
+    };
+    Harmed { main, wal, touched, tail, place }
 }

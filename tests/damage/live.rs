@@ -39,6 +39,7 @@ fn what_a_damaged_journal_still_holds_is_delivered_as_it_was() {
             (name, told(&service.request("GET", &path, b"").body))
         })
         .collect();
+    let recorded = service.status()["events"]["acknowledged"].clone();
     let sound = place.run(&["verify"]);
     assert!(sound.status.success(), "{sound:?}");
     assert!(String::from_utf8_lossy(&sound.stdout).starts_with("sound: 12 sessions"), "{sound:?}");
@@ -47,8 +48,9 @@ fn what_a_damaged_journal_still_holds_is_delivered_as_it_was() {
     // One page of events, gone.
     let mut main = fs::read(place.journal()).unwrap();
     let needle = b"media.ping";
-    let pages: Vec<usize> =
-        (0..main.len() / 4096).filter(|n| main[n * 4096..][..4096].windows(10).any(|w| w == needle)).collect();
+    let pages: Vec<usize> = (0..main.len() / 4096)
+        .filter(|n| main[n * 4096..][..4096].windows(10).any(|w| w == needle))
+        .collect();
     let hit = pages[pages.len() / 2] * 4096;
     main[hit] = 0;
     fs::write(place.journal(), &main).unwrap();
@@ -62,16 +64,22 @@ fn what_a_damaged_journal_still_holds_is_delivered_as_it_was() {
     endpoint.behave();
     place.configure(&endpoint.url(), QUICK);
     let service = place.start();
-    let status = wait_for("everything to be settled", || {
+    // One session may have been met by the damage first: it is left alone for a minute.
+    let count = |status: &Value, of: &str| status["sessions"][of].as_u64().unwrap();
+    let status = wait_for("everything else to be settled", || {
         let status = service.status();
-        (status["sessions"]["completed"] == 0 && status["sessions"]["open"] == 0).then_some(status)
+        (count(&status, "delivered") + count(&status, "quarantined") >= 11).then_some(status)
     });
     let sent: Vec<Value> = endpoint.requests().iter().map(|request| told(&request.body)).collect();
     assert!(sent.len() >= 6, "{status}");
     for body in &sent {
         assert_eq!(Some(body), expected.get(&name_of(body)));
     }
-    let count = |group: &str, of: &str| status[group][of].as_u64().unwrap();
-    assert_eq!(count("sessions", "delivered") + count("sessions", "quarantined"), 12, "{status}");
-    assert_eq!(count("events", "acknowledged"), 12 * 9, "{status}");
+    assert!(count(&status, "delivered") >= 6, "{status}");
+    assert_eq!(
+        count(&status, "delivered") + count(&status, "quarantined") + count(&status, "completed"),
+        12,
+        "{status}"
+    );
+    assert_eq!(status["events"]["acknowledged"], recorded, "{status}");
 }

@@ -139,7 +139,8 @@ enum Way {
 impl Way {
     fn of(n: usize) -> Way {
         use Way as W;
-        [W::Completed, W::Open, W::Tried, W::Delivered, W::Completed, W::Quarantined, W::Waiting, W::Dropped][n % 8]
+        [W::Completed, W::Open, W::Tried, W::Delivered, W::Completed, W::Quarantined, W::Waiting, W::Dropped]
+            [n % 8]
     }
 }
 

@@ -13,7 +13,7 @@ use afterplay::journal::{Append, NewEvent, Next, Refusal};
 use afterplay::session::{Consent, Loss, State};
 
 use crate::harm::{Dice, HARMS, Harm, Harmed, harm};
-use crate::made::{Made, Open, OWNERS, ROOT, folder, journal_in, payload};
+use crate::made::{Made, OWNERS, Open, ROOT, folder, journal_in, payload};
 
 /// Asks again where the journal has to open itself anew first, as players and the uploader do.
 macro_rules! patiently {
@@ -42,7 +42,8 @@ struct Score {
 }
 
 fn asides(dir: &Path) -> usize {
-    let is_aside = |name: &str| name.contains(".damaged-") && !name.ends_with("-wal") && !name.ends_with("-shm");
+    let is_aside =
+        |name: &str| name.contains(".damaged-") && !name.ends_with("-wal") && !name.ends_with("-shm");
     let names = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
     names.filter(|name| is_aside(name)).count()
 }
@@ -211,7 +212,8 @@ fn run(made: &[Made], trials: u64, first: u64) -> BTreeMap<(Harm, bool), Score> 
                     let kind = if n % 2 == 0 { Harm::BitFlip } else { HARMS[1 + dice.roll(4)] };
                     let in_log = dice.roll(3) == 0 && !made.wal.is_empty();
                     let harmed = harm(made, kind, in_log, &mut dice);
-                    let what = format!("trial {n}, {kind:?} in {}", if in_log { "the log" } else { "the file" });
+                    let file = if in_log { "frame" } else { "page" };
+                    let what = format!("trial {n}, {kind:?} of {file} {}", harmed.place);
                     let tried = AssertUnwindSafe(|| runtime.block_on(trial(made, &harmed, &what)));
                     let Ok(score) = catch_unwind(tried) else {
                         failed.fetch_add(1, Ordering::Relaxed);
@@ -236,11 +238,11 @@ fn run(made: &[Made], trials: u64, first: u64) -> BTreeMap<(Harm, bool), Score> 
 #[test]
 fn damage_costs_only_what_it_hits() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    let made = runtime.block_on(async { [Made::new(48, 16, 12).await, Made::new(24, 24, 4).await] });
+    let made = runtime.block_on(async { [Made::new(40, 16, 12).await, Made::new(16, 10, 3).await] });
     let begun = Instant::now();
     let (trials, first) = match std::env::var("AFTERPLAY_TEST_TRIAL").ok().and_then(|n| n.parse().ok()) {
         Some(only) => (1, only),
-        None => (300 * scale(), 0),
+        None => (200 * scale(), 0),
     };
     let scores = run(&made, trials, first);
     let mut all = Score::default();

@@ -215,7 +215,9 @@ impl Books {
         let rows = |table: &str| finds.rows.get(table).into_iter().flat_map(BTreeMap::values);
         let owner = |number: i64| u32::try_from(number).unwrap_or(0);
         for (row, _) in rows("counters") {
-            let [Value::Integer(of), Value::Text(name), Value::Integer(value), ..] = &row[..] else { continue };
+            let [Value::Integer(of), Value::Text(name), Value::Integer(value), ..] = &row[..] else {
+                continue;
+            };
             let book = books.of.entry(owner(*of)).or_default();
             match (name.as_str(), Loss::parse(name)) {
                 ("recorded", _) => book.recorded = Some(*value),

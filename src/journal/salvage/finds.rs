@@ -78,7 +78,8 @@ pub(super) fn event<'a>(rowid: Option<i64>, columns: &[ValueRef<'a>]) -> Option<
 
 /// Whether what a session froze at its start proves itself.
 fn is_frozen(table: &Table, values: &[ValueRef<'_>]) -> bool {
-    let of = |name: &str| table.columns.iter().position(|column| column == name).and_then(|at| values.get(at));
+    let of =
+        |name: &str| table.columns.iter().position(|column| column == name).and_then(|at| values.get(at));
     let sum = || {
         let number = |name| of(name)?.as_i64().ok();
         let text = |name| of(name)?.as_str().ok();

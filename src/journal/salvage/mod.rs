@@ -66,7 +66,12 @@ pub(super) fn schema_of(path: &Path, tables: &[seal::Table]) -> io::Result<Optio
 }
 
 /// Copies what proves itself from the files at `path` into `conn`, an empty journal.
-pub(super) fn copy(path: &Path, foreign: bool, conn: &mut Connection, now: &Reading) -> Result<Salvaged, Trouble> {
+pub(super) fn copy(
+    path: &Path,
+    foreign: bool,
+    conn: &mut Connection,
+    now: &Reading,
+) -> Result<Salvaged, Trouble> {
     let tables = seal::tables(conn)?;
     let pages = Pages::open(path)?;
     let finds = Finds::gather(&pages, &tables)?;
@@ -76,7 +81,12 @@ pub(super) fn copy(path: &Path, foreign: bool, conn: &mut Connection, now: &Read
     let columns = Columns { names: &sessions.columns };
     let mut decision = decide(&finds, &columns);
     let mut salvaged = Salvaged {
-        lost: decision.lost.iter().filter(|lost| lost.name == crate::session::Loss::Corrupt).map(|l| l.events).sum(),
+        lost: decision
+            .lost
+            .iter()
+            .filter(|lost| lost.name == crate::session::Loss::Corrupt)
+            .map(|l| l.events)
+            .sum(),
         // A file of another program never held a consent.
         consent_unknown: !finds.knows_settings() && !finds.has_consent() && !(foreign && finds.is_empty()),
         ..Salvaged::default()

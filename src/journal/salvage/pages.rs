@@ -153,10 +153,7 @@ impl Pages {
 
     /// Calls `take` with each row of each page in use; it answers whether the row is what it should be. Older versions
     /// of a page are looked at only while something in the newer ones is not, or the log does not vouch for them.
-    pub(super) fn each_row(
-        &self,
-        mut take: impl FnMut(&Found<'_>) -> io::Result<bool>,
-    ) -> io::Result<()> {
+    pub(super) fn each_row(&self, mut take: impl FnMut(&Found<'_>) -> io::Result<bool>) -> io::Result<()> {
         for no in (1..=self.count).filter(|no| !self.is_free(*no)) {
             let mut age = 0;
             while let Some(version) = self.version(no, age)? {

@@ -202,7 +202,9 @@ mod tests {
         assert_eq!(varint(&[0x81, 0x00]), Some((128, 2)));
         assert_eq!(varint(&[0xff; 9]), Some((u64::MAX, 9)));
         assert_eq!(varint(&[0xff; 8]), None);
-        for (bytes, number) in [(&[0xff][..], -1), (&[0x7f, 0xff], 32767), (&[0x80, 0, 0], -8_388_608), (&[], 0)] {
+        for (bytes, number) in
+            [(&[0xff][..], -1), (&[0x7f, 0xff], 32767), (&[0x80, 0, 0], -8_388_608), (&[], 0)]
+        {
             assert_eq!(integer(bytes), number);
         }
     }

@@ -75,7 +75,11 @@ pub(super) fn sessions(
         if let Fate::Quarantine { events, bytes, .. } = kept.fate {
             set_apart(row, &columns, events, bytes, kept.events.last().copied(), now);
         }
-        boots.extend(["started_boot", "completed_boot", "settled_boot"].iter().filter_map(|at| columns.number(row, at)));
+        boots.extend(
+            ["started_boot", "completed_boot", "settled_boot"]
+                .iter()
+                .filter_map(|at| columns.number(row, at)),
+        );
     }
     let mut boot = tx.prepare(
         "INSERT OR IGNORE INTO boots (id, boot_id, first_boot_ms, first_wall_ms) VALUES (?1, 'unknown-' || ?1, 0, 0)",
@@ -94,7 +98,8 @@ pub(super) fn sessions(
     }
     // Numbers of sessions are never used again.
     let used = decision.last_session;
-    let known = tx.execute("UPDATE sqlite_sequence SET seq = max(seq, ?1) WHERE name = 'sessions'", [used])?;
+    let known =
+        tx.execute("UPDATE sqlite_sequence SET seq = max(seq, ?1) WHERE name = 'sessions'", [used])?;
     if known == 0 {
         tx.execute("INSERT INTO sqlite_sequence (name, seq) VALUES ('sessions', ?1)", [used])?;
     }
@@ -104,8 +109,19 @@ pub(super) fn sessions(
 /// Of a row that does not prove itself as a whole only what was frozen at the start is kept.
 fn only_frozen(row: &mut [Value], columns: &Columns<'_>) {
     const FROZEN: [&str; 13] = [
-        "id", "owner", "key", "generation", "identity_map", "identity_origin", "player_name", "channel",
-        "implementation", "started_boot", "started_boot_ms", "started_wall_ms", "first_event",
+        "id",
+        "owner",
+        "key",
+        "generation",
+        "identity_map",
+        "identity_origin",
+        "player_name",
+        "channel",
+        "implementation",
+        "started_boot",
+        "started_boot_ms",
+        "started_wall_ms",
+        "first_event",
     ];
     const ZERO: [&str; 6] = ["resumes", "attempts", "answers", "unreached", "wait_ms", "wait_network"];
     let checksum = columns.at("checksum");
