@@ -460,6 +460,7 @@ fn migrate(conn: &mut Connection, path: &Path) -> Result<(), OpenError> {
             sqlite(damaged("its schema"))
         }
         rusqlite_migration::Error::RusqliteError { err, .. } => sqlite(err),
+        rusqlite_migration::Error::InvalidUserVersion => sqlite(damaged("its schema version")),
         source => OpenError::Migration { path: path.to_owned(), source },
     })
 }

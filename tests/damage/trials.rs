@@ -242,7 +242,7 @@ fn damage_costs_only_what_it_hits() {
     let begun = Instant::now();
     let (trials, first) = match std::env::var("AFTERPLAY_TEST_TRIAL").ok().and_then(|n| n.parse().ok()) {
         Some(only) => (1, only),
-        None => (200 * scale(), 0),
+        None => (120 * scale(), 0),
     };
     let scores = run(&made, trials, first);
     let mut all = Score::default();

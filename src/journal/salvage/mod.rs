@@ -88,7 +88,7 @@ pub(super) fn copy(
             .map(|l| l.events)
             .sum(),
         // A file of another program never held a consent.
-        consent_unknown: !finds.knows_settings() && !finds.has_consent() && !(foreign && finds.is_empty()),
+        consent_unknown: !(finds.knows_settings() || finds.has_consent() || foreign && finds.is_empty()),
         ..Salvaged::default()
     };
     let tx = conn.transaction()?;

@@ -79,7 +79,7 @@ pub(super) fn kind(page_no: u32, page: &[u8]) -> Option<Kind> {
 }
 
 /// Where the cells of a page begin; `None` where a pointer cannot be right.
-fn cells_at<'a>(page_no: u32, page: &'a [u8], kind: Kind) -> impl Iterator<Item = Option<&'a [u8]>> {
+fn cells_at(page_no: u32, page: &[u8], kind: Kind) -> impl Iterator<Item = Option<&[u8]>> {
     let header = header_at(page_no);
     let size = if matches!(kind, Kind::TableLeaf | Kind::IndexLeaf) { 8 } else { 12 };
     let first = header + size;
@@ -104,7 +104,7 @@ pub(super) fn children(page_no: u32, page: &[u8]) -> Vec<u32> {
 }
 
 /// The rows of a page; `None` for each that does not fit it.
-pub(super) fn cells<'a>(page_no: u32, page: &'a [u8], kind: Kind) -> impl Iterator<Item = Option<Cell<'a>>> {
+pub(super) fn cells(page_no: u32, page: &[u8], kind: Kind) -> impl Iterator<Item = Option<Cell<'_>>> {
     cells_at(page_no, page, kind).map(move |bytes| cell(bytes?, kind))
 }
 
@@ -225,8 +225,12 @@ mod tests {
         #[expect(clippy::disallowed_methods, reason = "a file as SQLite writes it")]
         let conn = rusqlite::Connection::open(&path).unwrap();
         conn.execute_batch("CREATE TABLE t (id INTEGER PRIMARY KEY, body TEXT, other REAL)").unwrap();
-        for n in 0..300 {
-            conn.execute("INSERT INTO t VALUES (?1, ?2, 0.5)", (n, "x".repeat(n * 13 % 4000))).unwrap();
+        for n in 0..300i64 {
+            conn.execute(
+                "INSERT INTO t VALUES (?1, ?2, 0.5)",
+                (n, "x".repeat((n * 13 % 4000).unsigned_abs() as usize)),
+            )
+            .unwrap();
         }
         drop(conn);
         let file = std::fs::read(&path).unwrap();
