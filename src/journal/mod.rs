@@ -42,7 +42,6 @@ pub(crate) use self::rows::body_sum;
 pub use self::schema::OpenError;
 pub use self::settle::{Action, Settlement};
 pub use self::split::{Made, Split, in_order};
-pub use self::split::{Made, Split};
 pub use self::verify::{Verified, verify_file};
 
 /// Who asks, and whether they may see and touch the sessions of others.
