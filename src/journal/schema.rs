@@ -402,6 +402,9 @@ fn connect(path: &Path) -> Result<Connection, OpenError> {
         {
             sqlite(damaged("its header"))
         }
+        OpenError::Sqlite { source: rusqlite::Error::SqlInputError { .. }, .. } => {
+            sqlite(damaged("its schema"))
+        }
         error => error,
     })
 }
@@ -455,7 +458,8 @@ fn migrate(conn: &mut Connection, path: &Path) -> Result<(), OpenError> {
     Migrations::from_slice(MIGRATIONS).to_latest(conn).map_err(|source| match source {
         // The statements are right, so the file is not what its version says.
         rusqlite_migration::Error::RusqliteError { err, .. }
-            if err.sqlite_error_code() == Some(ErrorCode::Unknown) =>
+            if matches!(err, rusqlite::Error::SqlInputError { .. })
+                || err.sqlite_error_code() == Some(ErrorCode::Unknown) =>
         {
             sqlite(damaged("its schema"))
         }
