@@ -136,6 +136,14 @@ Examples:
   afterplay check
   afterplay check --config ./afterplay.toml")]
     Check(CheckArgs),
+    /// Read the whole journal, check every checksum and number, and say what is wrong; changes nothing
+    #[command(after_help = "\
+Asks the service when it runs, else reads a copy of the journal.
+
+Examples:
+  afterplay verify
+  afterplay verify --json")]
+    Verify(VerifyArgs),
     /// Print a completion script for a shell
     #[command(after_help = "\
 Examples:
@@ -283,6 +291,14 @@ pub struct IdentityArgs {
 #[derive(Debug, Args)]
 pub struct CheckArgs {
     /// Print the findings as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `afterplay verify`
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// Print what was found as JSON
     #[arg(long)]
     pub json: bool,
 }

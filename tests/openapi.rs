@@ -175,6 +175,7 @@ fn life_of_sessions(document: &mut Document) {
     api.expect(200, "GET", "/v1/status", &[], &Value::Null);
     api.expect(200, "GET", "/metrics", &[], &Value::Null);
     api.expect(202, "POST", "/v1/flush", &[], &Value::Null);
+    api.expect(200, "GET", "/v1/verify", &[], &Value::Null);
 
     api.expect(200, "GET", "/v1/sessions", &[], &Value::Null);
     let page = api.expect(200, "GET", "/v1/sessions", &["?limit=1&state="], &Value::Null).json();
@@ -244,6 +245,7 @@ fn other_callers(document: &mut Document) {
     let mut api = Caller { document, connection: web::connect(address), headers: vec![host.clone(), token] };
     for (method, template) in [
         ("POST", "/v1/flush"),
+        ("GET", "/v1/verify"),
         ("PUT", "/v1/consent"),
         ("GET", "/v1/identity"),
         ("POST", "/v1/identity/reset"),

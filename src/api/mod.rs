@@ -57,6 +57,7 @@ pub fn router(api: Arc<Api>) -> Router {
         .route("/v1/sessions/{key}/retry", post(native::retry))
         .route("/v1/status", get(native::status))
         .route("/v1/flush", post(native::flush))
+        .route("/v1/verify", get(native::verify))
         .route("/v1/consent", get(native::consent).put(native::set_consent))
         .route("/v1/identity", get(native::identity))
         .route("/v1/identity/reset", post(native::reset_identity))

@@ -325,6 +325,15 @@ pub(super) async fn reset_identity(
     Ok(Json(serde_json::json!({ "namespace": "FPID", "id": id })).into_response())
 }
 
+/// `GET /v1/verify`
+pub(super) async fn verify(
+    Shared(api): Shared<Arc<Api>>,
+    Extension(scope): Extension<Scope>,
+) -> Reply<Response> {
+    admin_only(scope, "verify the journal")?;
+    Ok(Json(api.journal.verify().await?).into_response())
+}
+
 /// `GET /v1/status`
 pub(super) async fn status(
     Shared(api): Shared<Arc<Api>>,

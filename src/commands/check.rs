@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::style::Tone;
-use super::{ExitError, Screen, load_config, text};
+use super::{ExitError, Screen, load_config, text, verify};
 use crate::cli::{CheckArgs, Global};
 use crate::client::{Client, ClientError};
 use crate::config::{self, Loaded};
@@ -69,6 +69,13 @@ pub(super) async fn check(
         ),
         Err(_) => journal(&loaded.config.journal.path),
     });
+    // Whoever may not have it verified is told nothing of it.
+    if let Ok(Some(found)) = verify::found(&loaded).await
+        && found["sound"] == false
+    {
+        let detail = format!("{} things in it are wrong: `afterplay verify` names them", found["count"]);
+        findings.push(finding("journal", Grade::Wrong, detail));
+    }
     findings.push(endpoint(&loaded).await);
     let wrong = findings.iter().any(|finding| finding.grade == Grade::Wrong);
     if args.json {

@@ -18,6 +18,7 @@ mod status;
 pub mod style;
 pub mod text;
 pub mod timeline;
+mod verify;
 
 #[cfg(test)]
 pub(crate) mod fake;
@@ -159,6 +160,7 @@ pub async fn perform(cli: Cli, screen: &mut Screen<'_>) -> Result<(), ExitError>
         Command::Demo => demo::demo(global, screen).await,
         Command::Sandbox(args) => sandbox::sandbox(args, screen).await,
         Command::Check(args) => check::check(global, args, screen).await,
+        Command::Verify(args) => verify::verify(global, args, screen).await,
         Command::Completions(args) => scripts::completions(args, screen),
         Command::Man(args) => scripts::man(args, screen),
         command => converse(&mut Client::new(socket_of(global)?), command, screen).await,
@@ -183,6 +185,7 @@ async fn converse(client: &mut Client, command: &Command, screen: &mut Screen<'_
         | Command::Demo
         | Command::Sandbox(_)
         | Command::Check(_)
+        | Command::Verify(_)
         | Command::Completions(_)
         | Command::Man(_) => Ok(()),
     }

@@ -3,7 +3,7 @@
 use rusqlite::params;
 use uuid::Uuid;
 
-use super::core::Core;
+use super::core::{Core, RECORDED};
 use super::{Journal, Policy, Refusal, Scope};
 use crate::session::{Consent, Loss, Name, State, Why};
 
@@ -141,6 +141,9 @@ impl Core {
             .query_row([id], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
         let events = self.delete_events(id)?;
         self.conn.prepare_cached("DELETE FROM sessions WHERE id = ?1")?.execute([id])?;
+        if state == State::Open.as_str() {
+            self.count(owner, RECORDED, events)?;
+        }
         if state != State::Delivered.as_str() {
             self.count(owner, loss.as_str(), events)?;
             self.conn
@@ -177,6 +180,13 @@ impl Core {
              WHERE e.synthetic = 0 GROUP BY s.owner
              ON CONFLICT (owner, name) DO UPDATE SET value = value + excluded.value",
             [],
+        )?;
+        self.conn.execute(
+            "INSERT INTO counters (owner, name, value)
+             SELECT s.owner, ?1, count(*) FROM events e JOIN sessions s ON s.id = e.session
+             WHERE e.synthetic = 0 AND s.state = 'open' GROUP BY s.owner
+             ON CONFLICT (owner, name) DO UPDATE SET value = value + excluded.value",
+            [RECORDED],
         )?;
         self.conn.execute("UPDATE losses SET key = NULL, detail = ''", [])?;
         self.conn.execute(

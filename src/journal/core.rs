@@ -15,7 +15,7 @@ use super::open::{Followed, Open};
 use super::schema::{self, OpenError, beside};
 use super::space::Reserve;
 use super::{Policy, Refusal, Signals};
-use crate::clock::{Clock, Moment, rfc3339};
+use crate::clock::{Clock, Moment};
 use crate::event::EventType;
 use crate::session::{self, Consent, Key, OpenTimes, Why};
 
@@ -24,6 +24,9 @@ pub(super) const ROW_BYTES: i64 = 120;
 
 /// Pages given back after each commit on a full disk: as much as a WAL of little room holds.
 const SHRINK_PAGES: i64 = 64;
+
+/// The total of the events of all sessions that are no longer open, wherever they have gone.
+pub(super) const RECORDED: &str = "recorded";
 
 pub(super) struct Core {
     pub(super) conn: Connection,
@@ -77,12 +80,24 @@ impl From<rusqlite::Error> for Refusal {
     }
 }
 
+/// Whether what a start does cannot be done with these rows.
+pub(super) fn cannot_start(error: &rusqlite::Error) -> bool {
+    schema::is_damage(error) || error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation)
+}
+
+/// Says in the log that a damaged journal was replaced.
+pub(super) fn tell_of_damage(set_aside: Option<&schema::SetAside>) {
+    if let Some(aside) = set_aside {
+        aside.tell();
+    }
+}
+
 impl Core {
     pub(super) fn open(path: &Path, policy: Policy, clock: Clock) -> Result<Core, OpenError> {
         let now_ms = clock.now().boot_ms;
         let mut reserve = Reserve::new(beside(path, ".reserve"), policy.max_bytes);
         let opened = loop {
-            match schema::open(path, &tag(&clock)) {
+            match schema::open(path, &clock.now()) {
                 Err(error) if error.is_full() && reserve.give_up(now_ms) => {}
                 opened => break opened?,
             }
@@ -109,10 +124,18 @@ impl Core {
             lock: opened.lock,
             path: path.to_owned(),
         };
-        core.tell_of_damage(opened.set_aside.as_deref());
+        tell_of_damage(opened.set_aside.as_ref());
         let failed = |source| OpenError::Sqlite { path: path.to_owned(), source };
-        while let Err(error) = core.start().map_err(failed) {
+        let mut begun_anew = false;
+        while let Err(error) = core.start() {
+            if cannot_start(&error) && !begun_anew {
+                tracing::warn!("the journal cannot be read: {error}");
+                begun_anew = true;
+                core.begin_anew()?;
+                continue;
+            }
             core.undo().map_err(failed)?;
+            let error = failed(error);
             if !error.is_full() || !core.reserve.give_up(now_ms) {
                 return Err(error);
             }
@@ -133,18 +156,17 @@ impl Core {
         Ok(core)
     }
 
-    /// Names a file that is set aside now.
-    pub(super) fn tag(&self) -> String {
-        tag(&self.clock)
-    }
-
-    pub(super) fn tell_of_damage(&self, set_aside: Option<&Path>) {
-        if let Some(aside) = set_aside {
-            tracing::error!(
-                "the journal was damaged and could not be read; it was kept as {} and a new one was begun",
-                aside.display()
-            );
-        }
+    /// Puts a new journal in the place of a damaged one, with what can be saved.
+    pub(super) fn begin_anew(&mut self) -> Result<(), OpenError> {
+        let failed = |source| OpenError::Sqlite { path: self.path.clone(), source };
+        let nothing = schema::no_files().map_err(failed)?;
+        self.attached = false;
+        drop(std::mem::replace(&mut self.conn, nothing));
+        let (conn, set_aside) = schema::begin_anew(&self.path, &self.clock.now())?;
+        self.conn = conn;
+        self.attached = true;
+        tell_of_damage(set_aside.as_ref());
+        Ok(())
     }
 
     fn undo(&self) -> rusqlite::Result<()> {
@@ -309,7 +331,7 @@ impl Core {
                  course = ?10, max_seq = ?11
              WHERE id = ?1 AND state = 'open'",
         )?;
-        update.execute(params![
+        let completed = update.execute(params![
             id,
             why.as_str(),
             open.last_event,
@@ -322,6 +344,9 @@ impl Core {
             course,
             open.max_seq,
         ])?;
+        if completed > 0 {
+            self.count(open.owner, RECORDED, open.run.events)?;
+        }
         Ok(())
     }
 
@@ -517,8 +542,4 @@ fn no_space(error: std::io::Error) -> Refusal {
         }
         _ => Refusal::Storage(format!("keeping disk space in reserve: {error}")),
     }
-}
-
-fn tag(clock: &Clock) -> String {
-    rfc3339(clock.now().wall_ms).replace([':', '.'], "-")
 }

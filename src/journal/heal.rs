@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::Connection;
 
 use super::Refusal;
-use super::core::Core;
+use super::core::{Core, cannot_start, tell_of_damage};
 use super::schema::{self, OpenError, beside};
 
 /// What tells a file from another that takes its place: device and number.
@@ -79,20 +79,22 @@ impl Core {
     fn heal(&mut self) -> Result<(), Refusal> {
         self.conclude()?;
         self.let_go()?;
-        let (conn, set_aside) = schema::open_files(self.path(), &self.tag()).map_err(unopened)?;
+        let (conn, set_aside) = schema::open_files(self.path(), &self.clock.now()).map_err(unopened)?;
         self.conn = conn;
         self.attached = true;
+        tell_of_damage(set_aside.as_ref());
         if let Some(problem) = problem_of(&self.conn)? {
             tracing::error!("the journal is damaged: {problem}");
-            self.let_go()?;
-            let (conn, set_aside) = schema::begin_anew(self.path(), &self.tag()).map_err(unopened)?;
-            self.conn = conn;
-            self.attached = true;
-            self.tell_of_damage(set_aside.as_deref());
-        } else {
-            self.tell_of_damage(set_aside.as_deref());
+            self.begin_anew().map_err(unopened)?;
         }
-        self.take_up()?;
+        match self.take_up() {
+            Err(error) if cannot_start(&error) => {
+                tracing::error!("the journal is damaged: {error}");
+                self.begin_anew().map_err(unopened)?;
+                self.take_up()?;
+            }
+            taken_up => taken_up?,
+        }
         self.files = Files::at(self.path());
         tracing::warn!("the journal was opened again and checked");
         Ok(())

@@ -4,6 +4,7 @@
 //! comes after the commit that holds the job is synced.
 
 mod admin;
+mod aside;
 mod core;
 mod heal;
 mod intake;
@@ -16,10 +17,13 @@ mod quota;
 mod resume;
 mod retire;
 mod rows;
+mod salvage;
 mod schema;
+mod seal;
 mod settle;
 mod space;
 mod split;
+mod verify;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -38,6 +42,7 @@ pub(crate) use self::rows::body_sum;
 pub use self::schema::OpenError;
 pub use self::settle::{Action, Settlement};
 pub use self::split::{Made, Split, in_order};
+pub use self::verify::{Verified, verify_file};
 
 /// Who asks, and whether they may see and touch the sessions of others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! The uploader's side: what is due and what goes out.
 
-use rusqlite::{OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::core::Core;
 use super::rows::{EventRow, Run, SessionRow, event_sum, session_sum};
@@ -196,7 +196,8 @@ impl Core {
             "SELECT owner, key, state, identity_map, identity_origin, player_name, channel, implementation,
                     started_boot, started_boot_ms, started_wall_ms, first_event, checksum,
                     last_event, completed_sum, timestamp_ms, payload_sum, attempts, answers, unreached,
-                    first_answer_boot, first_answer_boot_ms, first_answer_wall_ms, generation, resumes, refused_bytes, budget, gap_ms
+                    first_answer_boot, first_answer_boot_ms, first_answer_wall_ms, generation, resumes, refused_bytes, budget, gap_ms,
+                    (SELECT proven FROM proven_sessions p WHERE p.id = sessions.id)
              FROM sessions WHERE id = ?1",
         )?;
         let mut rows = query.query([id])?;
@@ -214,12 +215,12 @@ impl Core {
             started: [row.get(8)?, row.get(9)?, row.get(10)?],
             first_event: row.get(11)?,
         };
-        if session_sum(&frozen) != row.get::<_, i64>(12)? {
+        if session_sum(&frozen) != row.get::<_, i64>(12)? || !row.get::<_, bool>(28)? {
             return Err(damaged("the session's own row"));
         }
         let last: Option<i64> = row.get(13)?;
-        let (events, sum) = self.stored_events(id, frozen.first_event, last.unwrap_or(i64::MAX))?;
-        if row.get::<_, Option<i64>>(14)?.is_some_and(|expected| expected != sum) {
+        let (events, run) = self.stored_events(id, frozen.first_event, last.unwrap_or(i64::MAX))?;
+        if row.get::<_, Option<i64>>(14)?.is_some_and(|expected| expected != run.sum) {
             return Err(damaged("an event that is missing or out of place"));
         }
         let state = State::parse(row.get_ref(2)?.as_str()?).unwrap_or(State::Completed);
@@ -254,42 +255,8 @@ impl Core {
         session: i64,
         first: i64,
         last: i64,
-    ) -> Result<(Vec<StoredEvent>, i64), Refusal> {
-        let mut query = self.conn.prepare_cached(
-            "SELECT n, seq, type, said_ms, boot, boot_ms, wall_ms, checksum, body, synthetic FROM events
-             WHERE id BETWEEN ?2 AND ?3 AND session = ?1 ORDER BY id",
-        )?;
-        let mut rows = query.query([session, first, last])?;
-        let mut events = Vec::new();
-        let mut run = Run::default();
-        while let Some(row) = rows.next()? {
-            let event = EventRow {
-                session,
-                n: row.get(0)?,
-                seq: row.get(1)?,
-                kind: row.get_ref(2)?.as_str()?,
-                said_ms: row.get(3)?,
-                synthetic: row.get(9)?,
-                boot: row.get(4)?,
-                boot_ms: row.get(5)?,
-                wall_ms: row.get(6)?,
-                body: row.get_ref(8)?.as_str()?,
-            };
-            let checksum = row.get(7)?;
-            let kind = EventType::parse(event.kind);
-            let (true, Ok(kind)) = (event_sum(&event) == checksum && event.n == run.rows, kind) else {
-                return Err(damaged(&format!("event {}", run.rows)));
-            };
-            run.add(checksum, event.synthetic, 0);
-            events.push(StoredEvent {
-                kind,
-                seq: event.seq,
-                synthetic: event.synthetic,
-                body: event.body.to_owned(),
-                times: EventTimes { said_ms: event.said_ms, wall_ms: event.wall_ms, boot_ms: event.boot_ms },
-            });
-        }
-        Ok((events, run.sum))
+    ) -> Result<(Vec<StoredEvent>, Run), Refusal> {
+        stored_events(&self.conn, session, first, last)
     }
 
     fn begin_attempt(
@@ -348,6 +315,72 @@ impl Core {
         )?;
         Ok(())
     }
+}
+
+fn stored_events(
+    conn: &Connection,
+    session: i64,
+    first: i64,
+    last: i64,
+) -> Result<(Vec<StoredEvent>, Run), Refusal> {
+    let mut query = conn.prepare_cached(
+        "SELECT n, seq, type, said_ms, boot, boot_ms, wall_ms, checksum, body, synthetic FROM events
+         WHERE id BETWEEN ?2 AND ?3 AND session = ?1 ORDER BY id",
+    )?;
+    let mut rows = query.query([session, first, last])?;
+    let mut events = Vec::new();
+    let mut run = Run::default();
+    while let Some(row) = rows.next()? {
+        let event = EventRow {
+            session,
+            n: row.get(0)?,
+            seq: row.get(1)?,
+            kind: row.get_ref(2)?.as_str()?,
+            said_ms: row.get(3)?,
+            synthetic: row.get(9)?,
+            boot: row.get(4)?,
+            boot_ms: row.get(5)?,
+            wall_ms: row.get(6)?,
+            body: row.get_ref(8)?.as_str()?,
+        };
+        let checksum = row.get(7)?;
+        let kind = EventType::parse(event.kind);
+        let (true, Ok(kind)) = (event_sum(&event) == checksum && event.n == run.rows, kind) else {
+            return Err(damaged(&format!("event {}", run.rows)));
+        };
+        run.add(checksum, event.synthetic, i64::try_from(event.body.len()).unwrap_or(i64::MAX));
+        events.push(StoredEvent {
+            kind,
+            seq: event.seq,
+            synthetic: event.synthetic,
+            body: event.body.to_owned(),
+            times: EventTimes { said_ms: event.said_ms, wall_ms: event.wall_ms, boot_ms: event.boot_ms },
+        });
+    }
+    Ok((events, run))
+}
+
+/// Whether a session's events are what its row says: how many rows, or what is wrong.
+pub(super) fn check_session(conn: &Connection, id: i64) -> rusqlite::Result<Result<i64, String>> {
+    let (first, last, sum, events, bytes): (i64, Option<i64>, Option<i64>, Option<i64>, Option<i64>) = conn
+        .prepare_cached(
+            "SELECT first_event, last_event, completed_sum, events, bytes FROM sessions WHERE id = ?1",
+        )?
+        .query_row([id], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?)))?;
+    let run = match stored_events(conn, id, first, last.unwrap_or(i64::MAX)) {
+        Ok((_, run)) => run,
+        Err(refusal) => return Ok(Err(refusal.to_string())),
+    };
+    let says = |said: Option<i64>, is: i64| said.is_none_or(|said| said == is);
+    Ok(if run.rows == 0 {
+        Err("it has no events".into())
+    } else if !says(sum, run.sum) {
+        Err("an event is missing or out of place".into())
+    } else if !says(events, run.events) || !says(bytes, run.bytes) {
+        Err(format!("it has {} events of {} bytes and says otherwise", run.events, run.bytes))
+    } else {
+        Ok(run.rows)
+    })
 }
 
 fn damaged(what: &str) -> Refusal {

@@ -1,4 +1,5 @@
-//! Opens the journal: lock, pragmas, migrations; refuses a newer one, sets a damaged one aside.
+//! Opens the journal: lock, pragmas, migrations; refuses a newer one, sets a damaged one aside and begins anew with
+//! what can be saved of it.
 
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Read, Seek, Write};
@@ -8,10 +9,17 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode};
 use rusqlite_migration::{M, Migrations};
 
+use super::salvage::{self, Salvaged, Trouble};
+use super::{aside, seal};
+use crate::clock::Reading;
+
 /// Marks the file as a journal of ours ("afpl"), so that somebody else's database is never taken for one.
 const APPLICATION_ID: i32 = 0x6166_706c;
 
-const MIGRATIONS: &[M<'static>] = &[M::up(include_str!("../../migrations/0001_journal.sql"))];
+const MIGRATIONS: &[M<'static>] = &[
+    M::up(include_str!("../../migrations/0001_journal.sql")),
+    M::up(include_str!("../../migrations/0002_row_sums.sql")),
+];
 
 /// Bytes of a page.
 pub(super) const PAGE_BYTES: i64 = 4096;
@@ -83,35 +91,161 @@ impl OpenError {
 pub(super) struct Opened {
     pub(super) conn: Connection,
     pub(super) lock: File,
-    /// Where a damaged predecessor was put, if there was one.
-    pub(super) set_aside: Option<PathBuf>,
+    /// What became of a damaged predecessor, if there was one.
+    pub(super) set_aside: Option<SetAside>,
 }
 
-/// Opens the journal at `path`, making it and its folder if need be. `tag` names a damaged file that is set aside.
-pub(super) fn open(path: &Path, tag: &str) -> Result<Opened, OpenError> {
+/// A damaged journal that was replaced.
+#[derive(Debug)]
+pub(super) struct SetAside {
+    /// Where it was put.
+    pub(super) path: PathBuf,
+    /// What was saved of it; `None` when another process did and was interrupted, or when nothing could be.
+    pub(super) salvaged: Option<Salvaged>,
+}
+
+impl SetAside {
+    /// Says what happened.
+    pub(super) fn tell(&self) {
+        let path = self.path.display();
+        match &self.salvaged {
+            None => tracing::error!("the journal was damaged; it was kept as {path} and a new one was begun"),
+            Some(Salvaged { sessions, quarantined, events, lost, consent_unknown }) => {
+                tracing::error!(
+                    "the journal was damaged; it was kept as {path} and a new one was begun: {sessions} sessions \
+                     saved, {quarantined} set apart as corrupt, {events} events in them, {lost} events lost"
+                );
+                if *consent_unknown {
+                    tracing::error!(
+                        "whether the person had opted out could not be read: nothing is sent until \
+                         `afterplay consent in` or `afterplay consent out` says so"
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// Opens the journal at `path`, making it and its folder if need be.
+pub(super) fn open(path: &Path, now: &Reading) -> Result<Opened, OpenError> {
     let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     make_private_dir(dir)?;
     let lock = lock(path)?;
-    let (conn, set_aside) = open_files(path, tag)?;
+    let (conn, set_aside) = open_files(path, now)?;
     Ok(Opened { conn, lock, set_aside })
 }
 
-/// Opens the files of a journal whose lock is held. A damaged one is set aside.
-pub(super) fn open_files(path: &Path, tag: &str) -> Result<(Connection, Option<PathBuf>), OpenError> {
-    if let Some(version) = journal_version(path)? {
-        refuse_newer(path, version)?;
-    }
-    match connect(path) {
-        Ok(conn) => Ok((conn, None)),
-        Err(OpenError::Sqlite { source, .. }) if is_damage(&source) => begin_anew(path, tag),
+/// Opens the files of a journal whose lock is held. A damaged one is replaced.
+pub(super) fn open_files(path: &Path, now: &Reading) -> Result<(Connection, Option<SetAside>), OpenError> {
+    let finished = finish_replacing(path, now)?;
+    match look_and_connect(path) {
+        Err(OpenError::Sqlite { source, .. }) if is_damage(&source) => {
+            tracing::warn!("the journal cannot be read: {source}");
+            begin_anew(path, now)
+        }
+        Ok(conn) => {
+            aside::tidy(path, now);
+            Ok((conn, finished))
+        }
         Err(error) => Err(error),
     }
 }
 
-/// Sets a damaged journal aside and begins another one.
-pub(super) fn begin_anew(path: &Path, tag: &str) -> Result<(Connection, Option<PathBuf>), OpenError> {
-    let aside = set_aside(path, tag)?;
-    Ok((connect(path)?, Some(aside)))
+fn look_and_connect(path: &Path) -> Result<Connection, OpenError> {
+    if let Some(version) = journal_version(path)?
+        && let Err(newer) = refuse_newer(path, version)
+        && !contradicts(path)?
+    {
+        return Err(newer);
+    }
+    let failed = |source| OpenError::Io { doing: "reading the log of", path: path.to_owned(), source };
+    if salvage::log_is_damaged(path).map_err(failed)? {
+        return Err(OpenError::Sqlite { path: path.to_owned(), source: damaged("commits in its log") });
+    }
+    connect(path)
+}
+
+/// Replaces a damaged journal by a new one, with what can be saved. No connection to it may be open.
+pub(super) fn begin_anew(path: &Path, now: &Reading) -> Result<(Connection, Option<SetAside>), OpenError> {
+    let set_aside = replace(path, now)?;
+    let conn = connect(path)?;
+    aside::tidy(path, now);
+    Ok((conn, Some(set_aside)))
+}
+
+/// Where a new journal is while it is written, and when it is whole.
+const SALVAGING: &str = ".salvaging";
+const SALVAGED: &str = ".salvaged";
+
+/// Puts a new journal in the place of a damaged one, with what can be saved.
+fn replace(path: &Path, now: &Reading) -> Result<SetAside, OpenError> {
+    let (part, whole) = (beside(path, SALVAGING), beside(path, SALVAGED));
+    let io = |doing, path: &Path| {
+        let path = path.to_owned();
+        move |source| OpenError::Io { doing, path, source }
+    };
+    remove(&part).map_err(io("removing", &part))?;
+    private_file(&part).open(&part).map_err(io("making", &part))?;
+    let salvaged = match fill(path, &part, now) {
+        Ok(salvaged) => Some(salvaged),
+        Err(Trouble::Io(source)) => return Err(io("saving what can be saved into", &part)(source)),
+        Err(Trouble::Sqlite(source)) if is_storage(&source) => {
+            return Err(OpenError::Sqlite { path: part, source });
+        }
+        // Intake must go on: the damaged file is kept.
+        Err(Trouble::Sqlite(error)) => {
+            tracing::error!("nothing could be saved of the damaged journal: {error}");
+            let aside = set_aside(path, &aside::tag(now))?;
+            remove(&part).map_err(io("removing", &part))?;
+            return Ok(SetAside { path: aside, salvaged: None });
+        }
+    };
+    File::open(&part).and_then(|file| file.sync_all()).map_err(io("syncing", &part))?;
+    fs::rename(&part, &whole).map_err(io("renaming", &part))?;
+    sync_dir(path)?;
+    let path = finish_replacing(path, now)?.map_or_else(|| path.to_owned(), |aside| aside.path);
+    Ok(SetAside { path, salvaged })
+}
+
+/// The last steps of a replacement, or of one that was interrupted there.
+fn finish_replacing(path: &Path, now: &Reading) -> Result<Option<SetAside>, OpenError> {
+    let whole = beside(path, SALVAGED);
+    if !whole.exists() {
+        return Ok(None);
+    }
+    let aside = set_aside(path, &aside::tag(now))?;
+    let renamed = fs::rename(&whole, path);
+    renamed.map_err(|source| OpenError::Io { doing: "renaming", path: whole, source })?;
+    sync_dir(path)?;
+    Ok(Some(SetAside { path: aside, salvaged: None }))
+}
+
+/// Writes what can be saved of the journal at `path` into the empty file `part`.
+fn fill(path: &Path, part: &Path, now: &Reading) -> Result<Salvaged, Trouble> {
+    let mut conn = open_connection(part)?;
+    conn.pragma_update(None, "page_size", PAGE_BYTES)?;
+    conn.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
+    conn.pragma_update(None, "application_id", APPLICATION_ID)?;
+    // Nobody reads the file before it is whole and synced; what a crash leaves of it is removed.
+    conn.pragma_update_and_check(None, "journal_mode", "OFF", |_| Ok(()))?;
+    conn.pragma_update(None, "synchronous", "OFF")?;
+    // What a row points to may be gone.
+    conn.pragma_update(None, "foreign_keys", "OFF")?;
+    migrate(&mut conn, part).map_err(|error| match error {
+        OpenError::Sqlite { source, .. } => Trouble::Sqlite(source),
+        error => Trouble::Io(io::Error::other(error)),
+    })?;
+    seal::install(&conn)?;
+    let salvaged = salvage::copy(path, is_foreign(path)?, &mut conn, now)?;
+    conn.close().map_err(|(_, error)| error)?;
+    Ok(salvaged)
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
 }
 
 /// A connection to nothing, for the time between two to the files.
@@ -192,6 +326,44 @@ fn lock(path: &Path) -> Result<File, OpenError> {
     Ok(lock)
 }
 
+/// Whether it is a database, and by its header another program's.
+fn is_foreign(path: &Path) -> io::Result<bool> {
+    let mut header = [0; 72];
+    match File::open(path)?.read_exact(&mut header) {
+        Err(_) => Ok(false),
+        Ok(()) => {
+            Ok(header.starts_with(b"SQLite format 3\0") && header[68..] != APPLICATION_ID.to_be_bytes())
+        }
+    }
+}
+
+/// Whether the journal's second word on its schema is one this program knows: then the number in its header is damage.
+fn contradicts(path: &Path) -> Result<bool, OpenError> {
+    let sqlite = |source| OpenError::Sqlite { path: path.to_owned(), source };
+    let tables = seal::tables(&pattern().map_err(sqlite)?).map_err(sqlite)?;
+    let schema = salvage::schema_of(path, &tables);
+    let schema = schema.map_err(|source| OpenError::Io {
+        doing: "reading the journal",
+        path: path.to_owned(),
+        source,
+    })?;
+    Ok(schema.is_some_and(|schema| schema <= known()))
+}
+
+/// A journal without content, to compare with.
+fn pattern() -> rusqlite::Result<Connection> {
+    let mut conn = no_files()?;
+    match Migrations::from_slice(MIGRATIONS).to_latest(&mut conn) {
+        Ok(()) => Ok(conn),
+        Err(rusqlite_migration::Error::RusqliteError { err, .. }) => Err(err),
+        Err(error) => Err(rusqlite::Error::ToSqlConversionFailure(error.into())),
+    }
+}
+
+fn known() -> i64 {
+    i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX)
+}
+
 /// The schema version of a journal of ours by its header, read without SQLite so that nothing is touched. `None` for
 /// anything else: the number of another program's database says nothing.
 fn journal_version(path: &Path) -> Result<Option<i64>, OpenError> {
@@ -209,11 +381,40 @@ fn journal_version(path: &Path) -> Result<Option<i64>, OpenError> {
 }
 
 fn refuse_newer(path: &Path, found: i64) -> Result<(), OpenError> {
-    let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
+    let known = known();
     if found > known { Err(OpenError::Newer { path: path.to_owned(), found, known }) } else { Ok(()) }
 }
 
 fn connect(path: &Path) -> Result<Connection, OpenError> {
+    let sqlite = |source| OpenError::Sqlite { path: path.to_owned(), source };
+    let proven = connect_unproven(path).and_then(|conn| {
+        prove(&conn).map_err(sqlite)?;
+        Ok(conn)
+    });
+    proven.map_err(|error| match error {
+        // The file was opened for writing before, and the statements are right: only wrong numbers in its header say
+        // that it may not be written, or is of a format that SQLite does not know.
+        OpenError::Sqlite { source: rusqlite::Error::SqliteFailure(failure, _), .. }
+            if matches!(
+                failure.extended_code,
+                rusqlite::ffi::SQLITE_READONLY | rusqlite::ffi::SQLITE_ERROR
+            ) =>
+        {
+            sqlite(damaged("its header"))
+        }
+        OpenError::Sqlite { source: rusqlite::Error::SqlInputError { .. }, .. } => {
+            sqlite(damaged("its schema"))
+        }
+        error => error,
+    })
+}
+
+/// Opens a copy of a journal to look at it, whatever is wrong with its rows.
+pub(super) fn open_copy(path: &Path) -> Result<Connection, OpenError> {
+    connect_unproven(path)
+}
+
+fn connect_unproven(path: &Path) -> Result<Connection, OpenError> {
     let existed = path.exists();
     private_file(path).open(path).map_err(|source| OpenError::Io {
         doing: "opening the journal",
@@ -234,19 +435,69 @@ fn connect(path: &Path) -> Result<Connection, OpenError> {
         Contents::Nothing => true,
         Contents::Journal(version) => match refuse_newer(path, version) {
             Ok(()) => false,
-            Err(newer) => return leave_as_is(&conn, newer),
+            Err(newer) if !contradicts(path)? => return leave_as_is(&conn, newer),
+            Err(_) => return leave_as_is(&conn, sqlite(damaged("its schema version"))),
         },
         Contents::Foreign => return leave_as_is(&conn, sqlite(not_a_journal())),
     };
     prepare(&conn, new).map_err(sqlite)?;
-    Migrations::from_slice(MIGRATIONS).to_latest(&mut conn).map_err(|source| match source {
-        rusqlite_migration::Error::RusqliteError { err, .. } => sqlite(err),
-        source => OpenError::Migration { path: path.to_owned(), source },
+    migrate(&mut conn, path)?;
+    seal::install(&conn).map_err(|error| match error.sqlite_error_code() {
+        // What breaks the tables' own rules was not written under them.
+        Some(ErrorCode::ConstraintViolation) => sqlite(damaged("a row")),
+        _ => sqlite(error),
     })?;
     if !existed {
         sync_dir(path)?;
     }
     Ok(conn)
+}
+
+fn migrate(conn: &mut Connection, path: &Path) -> Result<(), OpenError> {
+    let sqlite = |source| OpenError::Sqlite { path: path.to_owned(), source };
+    Migrations::from_slice(MIGRATIONS).to_latest(conn).map_err(|source| match source {
+        // The statements are right, so the file is not what its version says.
+        rusqlite_migration::Error::RusqliteError { err, .. }
+            if matches!(err, rusqlite::Error::SqlInputError { .. })
+                || err.sqlite_error_code() == Some(ErrorCode::Unknown) =>
+        {
+            sqlite(damaged("its schema"))
+        }
+        rusqlite_migration::Error::RusqliteError { err, .. } => sqlite(err),
+        rusqlite_migration::Error::InvalidUserVersion => sqlite(damaged("its schema version")),
+        source => OpenError::Migration { path: path.to_owned(), source },
+    })
+}
+
+/// Looks whether the schema is what it should be and every row but the events proves itself; the events of a session
+/// do when it is sent.
+fn prove(conn: &Connection) -> rusqlite::Result<()> {
+    prove_schema(conn)?;
+    for table in seal::tables(conn)? {
+        if let Some(row) = seal::first_unproven(conn, &table)? {
+            return Err(damaged(&row));
+        }
+    }
+    // The number in the header, once more: a flipped bit there must not make it another version's.
+    conn.execute(
+        "INSERT INTO settings (name, value) VALUES ('schema', ?1)
+         ON CONFLICT (name) DO UPDATE SET value = excluded.value WHERE value <> excluded.value",
+        [known().to_string()],
+    )?;
+    Ok(())
+}
+
+/// Looks whether the schema is what it should be.
+pub(super) fn prove_schema(conn: &Connection) -> rusqlite::Result<()> {
+    let schema = |conn: &Connection| -> rusqlite::Result<Vec<(String, String, Option<String>)>> {
+        conn.prepare("SELECT name, tbl_name, sql FROM sqlite_schema ORDER BY name")?
+            .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
+            .collect()
+    };
+    if schema(conn)? != schema(&pattern()?)? {
+        return Err(damaged("its schema"));
+    }
+    Ok(())
 }
 
 #[expect(clippy::disallowed_methods, reason = "the journal is the one that opens SQLite")]
@@ -307,9 +558,41 @@ fn not_a_journal() -> rusqlite::Error {
     )
 }
 
-/// Whether the file, and not the disk or the program, is at fault.
+fn damaged(what: &str) -> rusqlite::Error {
+    let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT);
+    rusqlite::Error::SqliteFailure(code, Some(format!("{what}: does not match its checksum")))
+}
+
+/// Whether an error says that the file is damaged: what is read there cannot have been written.
 pub(super) fn is_damage(error: &rusqlite::Error) -> bool {
-    matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
+    use rusqlite::Error as E;
+    match error {
+        E::FromSqlConversionFailure(..)
+        | E::InvalidColumnType(..)
+        | E::IntegralValueOutOfRange(..)
+        | E::Utf8Error(..) => true,
+        // A file that was cut within a page.
+        E::SqliteFailure(error, _) if error.extended_code == rusqlite::ffi::SQLITE_IOERR_SHORT_READ => true,
+        error => {
+            matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
+        }
+    }
+}
+
+/// Whether an error is the disk's, not the file's.
+fn is_storage(error: &rusqlite::Error) -> bool {
+    use ErrorCode as C;
+    matches!(
+        error.sqlite_error_code(),
+        Some(
+            C::DiskFull
+                | C::SystemIoFailure
+                | C::CannotOpen
+                | C::ReadOnly
+                | C::OutOfMemory
+                | C::PermissionDenied
+        )
+    )
 }
 
 /// Moves a damaged journal and its companions out of the way, under one new name.
@@ -366,10 +649,12 @@ pub(super) fn sync_dir(path: &Path) -> Result<(), OpenError> {
 mod tests {
     use super::*;
 
+    const NOW: Reading = Reading { wall_ms: 1_780_000_000_000, boot_ms: 1000 };
+
     #[test]
     fn a_new_journal_has_the_promised_pragmas() {
         let dir = tempfile::tempdir().unwrap();
-        let opened = open(&dir.path().join("new/journal.db"), "t").unwrap();
+        let opened = open(&dir.path().join("new/journal.db"), &NOW).unwrap();
         let text = |pragma: &str| -> String {
             opened
                 .conn
@@ -387,7 +672,7 @@ mod tests {
             ("locking_mode", "exclusive"),
             ("auto_vacuum", "2"),
             ("secure_delete", "2"),
-            ("user_version", "1"),
+            ("user_version", "2"),
         ] {
             assert_eq!(text(pragma), value, "{pragma}");
         }
@@ -408,11 +693,12 @@ mod tests {
     fn a_newer_journal_is_refused_untouched() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("journal.db");
-        let opened = open(&path, "t").unwrap();
+        let opened = open(&path, &NOW).unwrap();
+        opened.conn.execute("UPDATE settings SET value = '99' WHERE name = 'schema'", []).unwrap();
         opened.conn.pragma_update(None, "user_version", 99).unwrap();
         drop(opened);
         let before = fs::read(&path).unwrap();
-        assert!(matches!(open(&path, "t"), Err(OpenError::Newer { found: 99, .. })));
+        assert!(matches!(open(&path, &NOW), Err(OpenError::Newer { found: 99, .. })));
         assert_eq!(fs::read(&path).unwrap(), before);
         assert!(!beside(&path, "-wal").exists());
     }
@@ -421,8 +707,8 @@ mod tests {
     fn a_second_instance_is_told_who_holds_the_journal() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("journal.db");
-        let _held = open(&path, "t").unwrap();
-        let error = open(&path, "t").err().unwrap().to_string();
+        let _held = open(&path, &NOW).unwrap();
+        let error = open(&path, &NOW).err().unwrap().to_string();
         assert!(error.contains(&format!("process {}", std::process::id())), "{error}");
     }
 
@@ -432,7 +718,7 @@ mod tests {
             let dir = tempfile::tempdir().unwrap();
             let path = dir.path().join("journal.db");
             fs::write(&path, &notes).unwrap();
-            let aside = open(&path, "t").unwrap().set_aside.unwrap();
+            let aside = open(&path, &NOW).unwrap().set_aside.unwrap().path;
             assert_eq!(fs::read_to_string(aside).unwrap(), notes);
         }
     }
@@ -447,7 +733,7 @@ mod tests {
             theirs.pragma_update(None, "user_version", version).unwrap();
             drop(theirs);
             let before = fs::read(&path).unwrap();
-            let aside = open(&path, "t").unwrap().set_aside.unwrap();
+            let aside = open(&path, &NOW).unwrap().set_aside.unwrap().path;
             assert_eq!(fs::read(aside).unwrap(), before, "user_version {version}");
         }
     }

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use crate::{holding, run};
 
 /// Every command of product section 3.
-const COMMANDS: [&str; 17] = [
+const COMMANDS: [&str; 18] = [
     "run",
     "demo",
     "sandbox",
@@ -22,6 +22,7 @@ const COMMANDS: [&str; 17] = [
     "consent",
     "identity",
     "check",
+    "verify",
     "completions",
     "man",
 ];

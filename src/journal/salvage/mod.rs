@@ -1,0 +1,107 @@
+//! Copies out of a damaged journal what proves itself.
+//!
+//! SQLite's own reading ends at a damaged page, and with it everything behind. So the pages are read here, one by one
+//! and without changing a byte ([`pages`], [`wal`], [`record`]); rows are taken that match their own checksums
+//! ([`finds`]); the books say what is missing ([`decide`]); and a new journal is written from them ([`write`]).
+//!
+//! The new journal is complete and synced before the damaged one is moved, so that a crash at any point loses nothing.
+
+mod decide;
+mod finds;
+mod pages;
+mod record;
+mod wal;
+mod write;
+
+use std::io;
+use std::path::Path;
+
+use rusqlite::Connection;
+
+use self::decide::{Columns, Fate, decide};
+use self::finds::Finds;
+use self::pages::Pages;
+use super::seal;
+use crate::clock::Reading;
+
+/// Why nothing could be copied.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Trouble {
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error(transparent)]
+    Sqlite(#[from] rusqlite::Error),
+}
+
+/// What came of it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Salvaged {
+    /// Sessions that are as they were.
+    pub(super) sessions: usize,
+    /// Sessions that are set apart because something of them is gone.
+    pub(super) quarantined: usize,
+    /// Events of both.
+    pub(super) events: u64,
+    /// Events that are gone.
+    pub(super) lost: i64,
+    /// Nobody knows any more whether the person had opted out.
+    pub(super) consent_unknown: bool,
+}
+
+/// Whether synced commits stand in the log behind a place that SQLite does not get past, which it would drop without
+/// a word. Cheap: the log is short, and mostly there is none.
+pub(super) fn log_is_damaged(path: &Path) -> io::Result<bool> {
+    match std::fs::metadata(super::schema::beside(path, "-wal")) {
+        Ok(log) if log.len() > 0 && path.exists() => {}
+        _ => return Ok(false),
+    }
+    let pages = Pages::open(path)?;
+    Ok(pages.is_broken_inside_the_log() && !pages.log_is_in_main()?)
+}
+
+/// The schema that the journal says it has in its second place, if a row of it proves that.
+pub(super) fn schema_of(path: &Path, tables: &[seal::Table]) -> io::Result<Option<i64>> {
+    let pages = Pages::open(path)?;
+    Ok(Finds::gather(&pages, tables)?.schema())
+}
+
+/// Copies what proves itself from the files at `path` into `conn`, an empty journal.
+pub(super) fn copy(
+    path: &Path,
+    foreign: bool,
+    conn: &mut Connection,
+    now: &Reading,
+) -> Result<Salvaged, Trouble> {
+    let tables = seal::tables(conn)?;
+    let pages = Pages::open(path)?;
+    let finds = Finds::gather(&pages, &tables)?;
+    let Some(sessions) = tables.iter().find(|table| table.name == "sessions") else {
+        return Ok(Salvaged::default());
+    };
+    let columns = Columns { names: &sessions.columns };
+    let mut decision = decide(&finds, &columns);
+    let mut salvaged = Salvaged {
+        lost: decision
+            .lost
+            .iter()
+            .filter(|lost| lost.name == crate::session::Loss::Corrupt)
+            .map(|l| l.events)
+            .sum(),
+        // A file of another program never held a consent.
+        consent_unknown: !(finds.knows_settings() || finds.has_consent() || foreign && finds.is_empty()),
+        ..Salvaged::default()
+    };
+    let tx = conn.transaction()?;
+    write::others(&tx, &finds, &decision, &tables, salvaged.consent_unknown, now)?;
+    write::sessions(&tx, &mut decision, sessions, now)?;
+    salvaged.events = write::events(&tx, &pages, &decision)?;
+    write::attempts(&tx, &finds, &decision, &tables, &columns)?;
+    tx.commit()?;
+    for kept in decision.sessions.values() {
+        match kept.fate {
+            Fate::Keep => salvaged.sessions += 1,
+            Fate::Quarantine { .. } => salvaged.quarantined += 1,
+        }
+    }
+    Ok(salvaged)
+}

@@ -1,0 +1,163 @@
+//! The write-ahead log, frame by frame (SQLite's "Database File Format", section 4).
+//!
+//! The checksum of a frame goes on from that of the frame before. SQLite stops at the first that is wrong; with the
+//! checksum that is written in the frame before, each frame can be proven by itself.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::path::Path;
+
+use super::record::{PAGE, u32_at};
+
+const HEADER: usize = 32;
+const FRAME_HEADER: usize = 24;
+const FRAME: usize = FRAME_HEADER + PAGE;
+
+/// A log and where in it the versions of each page are.
+pub(super) struct Wal {
+    file: File,
+    /// Of each page, newest first: the number of the frame and whether its checksum is right.
+    frames: HashMap<u32, Vec<(u64, bool)>>,
+    pages_after: Option<u32>,
+    /// Whether commits follow behind something broken that SQLite would not get past.
+    broken_inside: bool,
+}
+
+/// What a frame says of itself.
+#[derive(Clone, Copy)]
+struct Frame {
+    page: u32,
+    /// Pages of the database after the commit that this frame ends; 0: it ends none.
+    commit: u32,
+    salts: [u32; 2],
+    /// Whether it goes on from the frame before.
+    proven: bool,
+}
+
+/// Goes on with a checksum (section 4.2).
+fn go_on([mut a, mut b]: [u32; 2], bytes: &[u8], little: bool) -> [u32; 2] {
+    for pair in bytes.chunks_exact(8) {
+        let word = |at: usize| {
+            let word = [pair[at], pair[at + 1], pair[at + 2], pair[at + 3]];
+            if little { u32::from_le_bytes(word) } else { u32::from_be_bytes(word) }
+        };
+        a = a.wrapping_add(word(0)).wrapping_add(b);
+        b = b.wrapping_add(word(4)).wrapping_add(a);
+    }
+    [a, b]
+}
+
+fn pair(bytes: &[u8], at: usize) -> [u32; 2] {
+    [u32_at(bytes, at).unwrap_or(0), u32_at(bytes, at + 4).unwrap_or(0)]
+}
+
+impl Wal {
+    /// Reads a log; `None` where there is none worth the name.
+    pub(super) fn open(path: &Path) -> io::Result<Option<Wal>> {
+        let file = match File::open(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            file => file?,
+        };
+        let mut reader = BufReader::with_capacity(1 << 17, &file);
+        let mut header = Vec::with_capacity(HEADER);
+        (&mut reader).take(HEADER as u64).read_to_end(&mut header)?;
+        if header.len() < HEADER {
+            return Ok(None);
+        }
+        let little = u32_at(&header, 0).is_none_or(|magic| magic & 1 == 0);
+        let header_sum = pair(&header, 24);
+        let header_right = u32_at(&header, 0).is_some_and(|magic| magic | 1 == 0x377f_0683)
+            && u32_at(&header, 8) == Some(4096)
+            && go_on([0, 0], &header[..24], little) == header_sum;
+        let mut sum = header_sum;
+        let mut frames = Vec::new();
+        let mut bytes = Vec::with_capacity(FRAME);
+        loop {
+            bytes.clear();
+            (&mut reader).take(FRAME as u64).read_to_end(&mut bytes)?;
+            if bytes.len() < FRAME {
+                break;
+            }
+            let own = pair(&bytes, 16);
+            let should = go_on(go_on(sum, &bytes[..8], little), &bytes[FRAME_HEADER..], little);
+            let [page, commit] = pair(&bytes, 0);
+            frames.push(Frame { page, commit, salts: pair(&bytes, 8), proven: own == should });
+            sum = own;
+        }
+        drop(reader);
+        Ok(Some(Wal::of(file, &frames, header_right.then(|| pair(&header, 16)))))
+    }
+
+    fn of(file: File, frames: &[Frame], salts: Option<[u32; 2]>) -> Wal {
+        let header_right = salts.is_some();
+        // Without a header the first two frames that go on from each other tell which salts are the present ones.
+        let salts = salts.or_else(|| {
+            let mut both = frames.windows(2).filter(|two| two[1].proven && two[0].salts == two[1].salts);
+            both.next().map(|two| two[0].salts)
+        });
+        let ours = |frame: &Frame| salts == Some(frame.salts) && frame.page != 0;
+        let end = frames.iter().rposition(|frame| ours(frame) && frame.proven && frame.commit > 0);
+        let mut wal = Wal {
+            file,
+            frames: HashMap::new(),
+            pages_after: end.map(|end| frames[end].commit),
+            broken_inside: commits_behind_damage(frames, header_right, &ours),
+        };
+        // What follows the last commit was never promised to anybody.
+        for (at, frame) in frames[..end.map_or(0, |end| end + 1)].iter().enumerate().rev() {
+            if ours(frame) {
+                wal.frames.entry(frame.page).or_default().push((at as u64, frame.proven));
+            }
+        }
+        wal
+    }
+
+    /// Pages of the database after the last commit.
+    pub(super) fn pages_after(&self) -> Option<u32> {
+        self.pages_after
+    }
+
+    pub(super) fn is_broken_inside(&self) -> bool {
+        self.broken_inside
+    }
+
+    pub(super) fn versions(&self, page: u32) -> usize {
+        self.frames.get(&page).map_or(0, Vec::len)
+    }
+
+    pub(super) fn page_numbers(&self) -> impl Iterator<Item = u32> {
+        self.frames.keys().copied()
+    }
+
+    /// A version of a page, and whether its checksum is right.
+    pub(super) fn version(&self, page: u32, age: usize) -> io::Result<(Vec<u8>, bool)> {
+        let missing = || io::Error::from(io::ErrorKind::NotFound);
+        let (at, proven) = *self.frames.get(&page).and_then(|all| all.get(age)).ok_or_else(missing)?;
+        let mut bytes = vec![0; PAGE];
+        (&self.file).seek(SeekFrom::Start((HEADER + FRAME_HEADER) as u64 + at * FRAME as u64))?;
+        (&self.file).read_exact(&mut bytes)?;
+        Ok((bytes, proven))
+    }
+}
+
+/// Whether SQLite would drop commits that were synced. A power cut leaves at most the last transaction broken, since
+/// the next one begins only after the sync; so two commits at or behind the first broken frame are damage.
+fn commits_behind_damage(frames: &[Frame], header_right: bool, ours: &impl Fn(&Frame) -> bool) -> bool {
+    let Some(broken) = frames.iter().position(|frame| !(header_right && frame.proven && ours(frame))) else {
+        return false;
+    };
+    let mut commits = 0;
+    let mut last = None;
+    for (at, frame) in frames.iter().enumerate().skip(broken) {
+        if !ours(frame) || frame.commit == 0 || !(frame.proven || at == broken) {
+            continue;
+        }
+        // A commit frame that is repeated fills a sector and is the same commit.
+        if last != Some((frame.page, frame.commit)) || at == 0 || frames[at - 1].commit == 0 {
+            commits += 1;
+        }
+        last = Some((frame.page, frame.commit));
+    }
+    commits >= 2
+}
