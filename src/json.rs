@@ -9,7 +9,7 @@ use std::fmt;
 use serde::Serialize;
 use serde::de::{DeserializeSeed, Deserializer, Visitor};
 
-pub use self::raw::{Member, compact, compact_into, elements, lines, members, quote_into, string};
+pub use self::raw::{MAX_PARTS, Member, compact, compact_into, elements, lines, members, quote_into, string};
 pub use self::tree::{MAX_DEPTH, Node, Number, Parsed, parse, parse_str};
 
 /// Problems that are told one by one; more are only counted.
@@ -122,7 +122,15 @@ impl fmt::Display for Path<'_> {
     }
 }
 
-/// Text from outside made fit to repeat to a person: short, without control characters.
+/// Whether a terminal or a reader would act on a character, or not see what is really there: control characters, those
+/// that reverse the order of what is read, and those that are not shown.
+pub fn acts(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+}
+
+/// Text from outside made fit to repeat to a person: short, without characters that act.
 pub fn shown(text: &str) -> String {
     let mut out = String::new();
     for (n, c) in text.chars().enumerate() {
@@ -130,7 +138,7 @@ pub fn shown(text: &str) -> String {
             out.push('…');
             break;
         }
-        if c.is_control() {
+        if acts(c) {
             out.extend(c.escape_unicode());
         } else {
             out.push(c);

@@ -15,6 +15,7 @@ use crate::clock::Clock;
 use crate::config::{Config, Reload, reloadable_change};
 use crate::journal::{Journal, OpenError, Policy, Refusal, Writer};
 use crate::link::{Monitor, Target};
+use crate::owner::{self, NotOurs};
 use crate::session::Limits;
 use crate::stop::Stop;
 use crate::upload::{Courier, Parts, View};
@@ -43,6 +44,14 @@ pub enum ServiceError {
     NotASocket {
         /// What is in the way.
         path: PathBuf,
+    },
+    /// Another user could reach into it.
+    #[error("the {what} is not safe here: {source}")]
+    NotOurs {
+        /// What would be there.
+        what: &'static str,
+        /// Why.
+        source: NotOurs,
     },
     /// The operating system refused.
     #[error("{doing} {what}: {source}")]
@@ -109,6 +118,7 @@ impl Service {
             config: config_now,
             clock: clock.clone(),
             started,
+            shares: api::Shares::default(),
         });
 
         let now = config.borrow().clone();
@@ -207,8 +217,26 @@ impl Service {
     }
 }
 
+/// Descriptors that are no local connection: the journal, listeners, the network, uploads.
+const OTHER_DESCRIPTORS: u64 = 40;
+/// Connections that are tried even where descriptors are that few.
+const LEAST_CONNECTIONS: usize = 8;
+
+/// What is configured, as far as this process may open so many files.
 fn caps_of(config: &Config) -> Caps {
-    Caps { all: config.api.max_connections, per_user: config.api.max_connections_per_user }
+    let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    let room = files.map_or(usize::MAX, |files| {
+        usize::try_from(files.saturating_sub(OTHER_DESCRIPTORS)).unwrap_or(usize::MAX).max(LEAST_CONNECTIONS)
+    });
+    let all = config.api.max_connections.min(room);
+    if all < config.api.max_connections {
+        tracing::warn!(
+            "this process may open {} files: {all} connections at a time, not the {} of api.max_connections",
+            files.unwrap_or_default(),
+            config.api.max_connections
+        );
+    }
+    Caps { all, per_user: config.api.max_connections_per_user }
 }
 
 fn ms(duration: std::time::Duration) -> i64 {
@@ -282,6 +310,12 @@ fn from_systemd(listener: std::os::unix::net::UnixListener) -> Result<UnixListen
         .map_err(io_error("taking over", "the socket passed by systemd"))
 }
 
+/// Whether everybody may write to a folder but nobody remove what is another's there, as in `/tmp`.
+fn is_shared(dir: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    fs::metadata(dir).is_ok_and(|dir| dir.mode() & 0o1002 == 0o1002 && dir.uid() == 0)
+}
+
 /// Binds the socket, taking over one whose service is dead.
 async fn bind(path: &Path) -> Result<UnixListener, ServiceError> {
     use std::os::unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt};
@@ -293,6 +327,10 @@ async fn bind(path: &Path) -> Result<UnixListener, ServiceError> {
             .create(dir)
             .and_then(|()| fs::set_permissions(dir, fs::Permissions::from_mode(0o750)))
             .map_err(io_error("making the socket's folder", dir.display()))?;
+    }
+    if let Some(dir) = path.parent().filter(|dir| !is_shared(dir)) {
+        owner::check_folder(dir)
+            .map_err(|source| ServiceError::NotOurs { what: "socket (api.socket)", source })?;
     }
     match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -322,6 +360,7 @@ async fn bind(path: &Path) -> Result<UnixListener, ServiceError> {
 fn token(path: &Path) -> Result<String, ServiceError> {
     use std::io::Write;
     use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+    owner::check_file(path).map_err(|source| ServiceError::NotOurs { what: "API token", source })?;
     match fs::read_to_string(path) {
         Ok(token) if !token.trim().is_empty() => return Ok(token.trim().to_owned()),
         Err(error) if error.kind() != io::ErrorKind::NotFound => {

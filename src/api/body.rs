@@ -1,18 +1,21 @@
 //! Request bodies to checked events: limits, deadlines, one parse.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::Request;
+use axum::extract::{Extension, Request, State as Shared};
 use axum::http::{HeaderMap, header};
 use axum::middleware::Next;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 
 use super::problem::ApiError;
+use super::share::REFUSAL_DELAY;
+use super::{Api, edge};
 use crate::event::{self, CheckedEvent, Problem};
-use crate::journal::NewEvent;
+use crate::journal::{NewEvent, Scope};
 use crate::json::{self, MAX_PROBLEMS};
 
 /// Largest request.
@@ -39,10 +42,28 @@ pub(super) struct Events {
 #[derive(Debug, Clone)]
 pub(super) struct Received(pub(super) Result<Bytes, ApiError>);
 
-/// Takes the body in before anything is answered: a refusal that leaves part of it unread would end the connection.
-pub(super) async fn receive(mut request: Request, next: Next) -> Response {
+/// Lets a request in at its user's pace, and takes its body in before anything else is answered: a refusal that leaves
+/// part of it unread ends the connection.
+pub(super) async fn receive(
+    Shared(api): Shared<Arc<Api>>,
+    Extension(scope): Extension<Scope>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let per_second = api.config.borrow().api.max_requests_per_user;
+    if !api.shares.admit(scope, per_second) {
+        tokio::time::sleep(REFUSAL_DELAY).await;
+        let error = ApiError::busy(format!(
+            "This user makes more than {per_second} requests a second while others use the service too."
+        ));
+        return if edge::is_edge(request.uri().path()) { edge::refuse(error) } else { error.into_response() };
+    }
     let body = std::mem::take(request.body_mut());
-    request.extensions_mut().insert(Received(read(body).await));
+    let received = Received(read(body).await);
+    let bytes = received.0.as_ref().map_or(0, Bytes::len);
+    request.extensions_mut().insert(received);
+    // Held until there is an answer. A request without a body takes turns elsewhere, if it has to.
+    let _lane = if bytes > 0 { api.shares.body(scope.uid, bytes).await } else { None };
     next.run(request).await
 }
 
@@ -103,7 +124,7 @@ fn is_lines(headers: &HeaderMap) -> bool {
 pub(super) fn events(headers: &HeaderMap, body: &Bytes) -> Result<Events, ApiError> {
     let opening = body.iter().find(|byte| !byte.is_ascii_whitespace());
     let (pieces, batch): (Vec<&[u8]>, bool) = if is_lines(headers) {
-        (json::lines(body).collect(), true)
+        (json::lines(body).take(json::MAX_PARTS + 1).collect(), true)
     } else if opening == Some(&b'[') {
         let text = json::utf8(body).map_err(|problem| ApiError::invalid(vec![problem]))?;
         let elements = json::elements(text).map_err(|problem| ApiError::invalid(vec![problem]))?;
@@ -113,6 +134,9 @@ pub(super) fn events(headers: &HeaderMap, body: &Bytes) -> Result<Events, ApiErr
     };
     if pieces.is_empty() {
         return Err(ApiError::invalid_at("", "there must be at least one event"));
+    }
+    if pieces.len() > json::MAX_PARTS {
+        return Err(ApiError::invalid_at("", format!("must have at most {} lines", json::MAX_PARTS)));
     }
     let mut found = Events { events: Vec::with_capacity(pieces.len()), warnings: Vec::new(), batch };
     let mut problems = Vec::new();
@@ -127,7 +151,9 @@ pub(super) fn events(headers: &HeaderMap, body: &Bytes) -> Result<Events, ApiErr
         match event::check(piece) {
             Ok(mut event) => {
                 let warnings = std::mem::take(&mut event.warnings);
-                found.warnings.extend(warnings.into_iter().map(|warning| warning.under(&prefix)));
+                // One more than is told, which says that there are more.
+                let room = (MAX_PROBLEMS + 1).saturating_sub(found.warnings.len());
+                found.warnings.extend(warnings.into_iter().take(room).map(|warning| warning.under(&prefix)));
                 found.events.push(new_event(event, body));
             }
             Err(wrong) => problems.extend(wrong.into_iter().map(|problem| problem.under(&prefix))),

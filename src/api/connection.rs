@@ -1,14 +1,14 @@
 //! Listeners and connections: caps, deadlines, drain.
 //!
-//! A connection that is silent costs nothing and may stay; when the caps are reached the one that has been silent for
-//! longest makes room. One that has begun a request has a deadline for its head, each piece of its body, and each
-//! piece of the answer it takes.
+//! A connection that is silent costs nothing and may stay; when the caps are reached the user who has most makes room,
+//! silent connections first, for whoever has less. One that has begun a request has a deadline for its head, each piece
+//! of its body, and each piece of the answer it takes.
 
 use std::collections::HashMap;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -38,6 +38,10 @@ const MAX_HEAD: usize = 16 * 1024;
 const DRAIN: Duration = Duration::from_secs(3);
 /// Between two accepts when the process has no descriptor left.
 const NO_DESCRIPTOR: Duration = Duration::from_millis(50);
+/// Between two lines in the log that say so.
+const SAY_AGAIN: Duration = Duration::from_secs(60);
+/// For a request that began just when its connection was told to go.
+const LEAVE: Duration = Duration::from_secs(1);
 
 /// Where connections come from.
 #[derive(Debug)]
@@ -64,6 +68,14 @@ struct Activity {
     /// A number that grows: the lower, the longer silent.
     since: AtomicU64,
     close: Notify,
+    /// `close` does not wait for the request that is under way.
+    at_once: AtomicBool,
+}
+
+impl Activity {
+    fn is_silent(&self) -> bool {
+        self.phase.load(Ordering::Relaxed) == SILENT
+    }
 }
 
 const SILENT: u8 = 0;
@@ -73,7 +85,7 @@ const ANSWERING: u8 = 2;
 /// The connections that stand.
 #[derive(Debug, Default)]
 struct Registry {
-    standing: Mutex<HashMap<u64, (u32, Arc<Activity>)>>,
+    standing: Mutex<Connections>,
     clock: AtomicU64,
 }
 
@@ -86,39 +98,65 @@ impl Registry {
     fn enter(self: &Arc<Self>, uid: u32, caps: Caps) -> Option<Standing> {
         let mut standing = self.standing.lock().unwrap_or_else(PoisonError::into_inner);
         let of_user = standing.values().filter(|(owner, _)| *owner == uid).count();
-        if of_user >= caps.per_user || standing.len() >= caps.all {
-            let only_user = of_user >= caps.per_user;
-            let victim = standing
-                .iter()
-                .filter(|(_, (owner, activity))| {
-                    (!only_user || *owner == uid) && activity.phase.load(Ordering::Relaxed) == SILENT
-                })
-                .min_by_key(|(_, (_, activity))| activity.since.load(Ordering::Relaxed))
-                .map(|(id, _)| *id)?;
-            if let Some((_, activity)) = standing.remove(&victim) {
-                activity.close.notify_one();
-            }
+        if of_user >= caps.per_user {
+            // Among one's own only silence gives way.
+            let victim = longest(&standing, |owner, activity| owner == uid && activity.is_silent())?;
+            close(&mut standing, victim);
+        } else if standing.len() >= caps.all {
+            let victim = of_the_greediest(&standing, of_user + 1)
+                .or_else(|| longest(&standing, |owner, activity| owner == uid && activity.is_silent()))
+                .or_else(|| longest(&standing, |_, activity| of_user == 0 && activity.is_silent()))?;
+            close(&mut standing, victim);
         }
         let id = self.tick();
         let activity = Arc::new(Activity {
             phase: AtomicU8::new(SILENT),
             since: AtomicU64::new(id),
             close: Notify::new(),
+            at_once: AtomicBool::new(false),
         });
         standing.insert(id, (uid, activity.clone()));
         Some(Standing { id, registry: self.clone(), activity })
     }
 
-    /// Closes the connection that has been silent for longest.
+    /// Makes room for somebody who could not be let in.
     fn shed(&self) {
-        let standing = self.standing.lock().unwrap_or_else(PoisonError::into_inner);
-        let silent = standing
-            .values()
-            .filter(|(_, activity)| activity.phase.load(Ordering::Relaxed) == SILENT)
-            .min_by_key(|(_, activity)| activity.since.load(Ordering::Relaxed));
-        if let Some((_, activity)) = silent {
-            activity.close.notify_one();
+        let mut standing = self.standing.lock().unwrap_or_else(PoisonError::into_inner);
+        let victim =
+            of_the_greediest(&standing, 1).or_else(|| longest(&standing, |_, activity| activity.is_silent()));
+        if let Some(victim) = victim {
+            close(&mut standing, victim);
         }
+    }
+}
+
+type Connections = HashMap<u64, (u32, Arc<Activity>)>;
+
+/// The connection that has been in its phase for longest, those first that have less to lose.
+fn longest(standing: &Connections, may: impl Fn(u32, &Activity) -> bool) -> Option<u64> {
+    standing
+        .iter()
+        .filter(|(_, (owner, activity))| may(*owner, activity))
+        .min_by_key(|(_, (_, activity))| {
+            (activity.phase.load(Ordering::Relaxed), activity.since.load(Ordering::Relaxed))
+        })
+        .map(|(id, _)| *id)
+}
+
+/// The connection that a user gives up who has more than `fair` and no less than any other.
+fn of_the_greediest(standing: &Connections, fair: usize) -> Option<u64> {
+    let mut counts: HashMap<u32, usize> = HashMap::new();
+    for (owner, _) in standing.values() {
+        *counts.entry(*owner).or_default() += 1;
+    }
+    let most = counts.values().copied().max().filter(|most| *most > fair)?;
+    longest(standing, |owner, _| counts.get(&owner) == Some(&most))
+}
+
+fn close(standing: &mut Connections, id: u64) {
+    if let Some((_, activity)) = standing.remove(&id) {
+        activity.at_once.store(!activity.is_silent(), Ordering::Relaxed);
+        activity.close.notify_one();
     }
 }
 
@@ -160,6 +198,7 @@ async fn accept(
 ) {
     let mut connections = JoinSet::new();
     let mut stopping = stop.clone();
+    let mut said: Option<Instant> = None;
     loop {
         tokio::select! {
             () = stopping.requested() => break,
@@ -171,22 +210,39 @@ async fn accept(
                     match registry.enter(uid, caps) {
                         Some(standing) => {
                             connections.spawn(connection(stream, standing, router.clone(), scope, stop.clone()));
-                            // What it has sent already is read before the next one may push it out as silent.
-                            tokio::task::yield_now().await;
                         }
                         None => { connections.spawn(turn_away(stream)); }
                     }
+                    // What it has sent already is read before the next one may push it out as silent, and what was
+                    // pushed out or turned away gives its descriptor back.
+                    tokio::task::yield_now().await;
                 }
-                Err(error) => {
-                    tracing::warn!("a connection could not be accepted: {error}");
+                Err(error) if is_shortage(&error) => {
+                    if said.is_none_or(|at| at.elapsed() >= SAY_AGAIN) {
+                        said = Some(Instant::now());
+                        tracing::warn!("a connection could not be accepted, others make room for it: {error}");
+                    }
                     registry.shed();
                     tokio::time::sleep(NO_DESCRIPTOR).await;
+                }
+                // It went away before it was accepted: nobody has to make room.
+                Err(error) => {
+                    tracing::debug!("a connection broke off: {error}");
+                    tokio::task::yield_now().await;
                 }
             }
         }
     }
     drop(listener);
     let _ = tokio::time::timeout(DRAIN, async { while connections.join_next().await.is_some() {} }).await;
+}
+
+/// Whether accepting failed for want of something that closing a connection gives back.
+fn is_shortage(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM]
+        .iter()
+        .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }
 
 trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -201,7 +257,8 @@ async fn accept_one(listener: &Listener) -> io::Result<(Box<dyn Stream>, u32)> {
         }
         Listener::Tcp(listener) => {
             let (stream, _) = listener.accept().await?;
-            stream.set_nodelay(true)?;
+            // One that was reset meanwhile is found out when it is read.
+            let _ = stream.set_nodelay(true);
             Ok((Box::new(stream), WEB_UID))
         }
     }
@@ -250,19 +307,19 @@ async fn connection(
         .half_close(true)
         .serve_connection(io, hyper::service::service_fn(serve_one));
     tokio::pin!(served);
-    let mut leaving = false;
-    loop {
-        tokio::select! {
-            // Errors are the client's: it went away or broke off.
-            _ = served.as_mut() => break,
-            () = standing.activity.close.notified(), if !leaving => {
-                leaving = true;
+    tokio::select! {
+        // Errors are the client's: it went away or broke off.
+        _ = served.as_mut() => {}
+        () = standing.activity.close.notified() => {
+            let half_a_head = standing.activity.phase.load(Ordering::Relaxed) == HEAD;
+            if !half_a_head && !standing.activity.at_once.load(Ordering::Relaxed) {
                 served.as_mut().graceful_shutdown();
+                let _ = tokio::time::timeout(LEAVE, served).await;
             }
-            () = stop.requested(), if !leaving => {
-                leaving = true;
-                served.as_mut().graceful_shutdown();
-            }
+        }
+        () = stop.requested() => {
+            served.as_mut().graceful_shutdown();
+            let _ = served.await;
         }
     }
 }

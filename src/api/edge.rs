@@ -36,6 +36,16 @@ type Parameters = Query<HashMap<String, String>>;
 /// Names under which a live call may give its session, in `mediaCollection`.
 const SESSION_ID: [&str; 2] = ["sessionID", "sessionId"];
 
+/// Whether a path is one of this face.
+pub(super) fn is_edge(path: &str) -> bool {
+    path.starts_with("/ee/")
+}
+
+/// A refusal that is known before the request is looked at.
+pub(super) fn refuse(error: ApiError) -> Response {
+    AdobeError(error).into_response()
+}
+
 /// One `xdm` as it was sent.
 struct Envelope<'a> {
     members: HashMap<String, &'a str>,
@@ -302,6 +312,15 @@ async fn call(
         Ok(kind) => add_events(api, scope, &envelopes, kind).await,
         Err(_) => whole::import(api, scope, bytes, &envelopes).await,
     }
+}
+
+/// Reads a body as the calls do, whichever it is for.
+pub(super) fn decode(bytes: &Bytes) -> bool {
+    let Ok(envelopes) = utf8(bytes).and_then(envelopes) else { return false };
+    envelopes.iter().enumerate().all(|(at, envelope)| {
+        let live = |kind: &EventType| native_event(envelope, at, *kind).is_ok();
+        EventType::ALL.iter().any(live) || whole::is_readable(envelope, bytes)
+    })
 }
 
 /// `POST /ee/va/v1/{action}`, also with a location hint, which means nothing here.

@@ -7,6 +7,7 @@ mod connection;
 mod edge;
 mod native;
 mod problem;
+mod share;
 mod status;
 
 use std::net::SocketAddr;
@@ -28,6 +29,7 @@ use crate::upload::Uploader;
 
 pub use self::caller::WEB_UID;
 pub use self::connection::{Caps, Listener, serve};
+pub use self::share::Shares;
 
 /// What requests are answered from.
 #[derive(Debug)]
@@ -44,6 +46,8 @@ pub struct Api {
     pub clock: Clock,
     /// When the service started.
     pub started: Reading,
+    /// What each user may take.
+    pub shares: Shares,
 }
 
 /// The router behind the Unix socket.
@@ -69,7 +73,7 @@ pub fn router(api: Arc<Api>) -> Router {
         .route("/ee/{hint}/v1/interact", post(edge::interact))
         .fallback(nowhere)
         .method_not_allowed_fallback(wrong_method)
-        .layer(middleware::from_fn(body::receive))
+        .layer(middleware::from_fn_with_state(api.clone(), body::receive))
         .layer(Extension(Arc::new(bulk::Turns::default())))
         .with_state(api)
 }
@@ -78,6 +82,15 @@ pub fn router(api: Arc<Api>) -> Router {
 pub fn web_router(api: Arc<Api>, address: SocketAddr, token: String) -> Router {
     let gate = Gate { address, token };
     router(api.clone()).layer(middleware::from_fn_with_state((api, gate), caller::guard))
+}
+
+/// Reads a body as both faces do, without a service behind them, and says whether any of them would record it.
+#[doc(hidden)]
+pub fn decode(content_type: &'static str, body: &bytes::Bytes) -> bool {
+    let mut headers = axum::http::HeaderMap::new();
+    headers.insert(axum::http::header::CONTENT_TYPE, axum::http::HeaderValue::from_static(content_type));
+    let native = body::events(&headers, body).is_ok();
+    edge::decode(body) || native
 }
 
 async fn nowhere() -> Response {

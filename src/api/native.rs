@@ -141,7 +141,7 @@ pub(super) async fn list(
     Shared(api): Shared<Arc<Api>>,
     Extension(scope): Extension<Scope>,
     Query(query): Query<HashMap<String, String>>,
-) -> Reply<Json<Page>> {
+) -> Reply<Response> {
     let asked = |name: &str| query.get(name).filter(|text| !text.is_empty());
     let state = match asked("state") {
         None => None,
@@ -164,7 +164,10 @@ pub(super) async fn list(
             return Err(ApiError::invalid_at("after", "must be the `next` of a page, or a session key"));
         }
     }
-    Ok(Json(api.journal.list(scope, state, limit, after).await?))
+    // Held until the answer is written out, which takes as long as the look.
+    let _turn = api.shares.question(scope.uid).await;
+    let page: Page = api.journal.list(scope, state, limit, after).await?;
+    Ok(Json(page).into_response())
 }
 
 /// `GET /v1/sessions/{key}`

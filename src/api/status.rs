@@ -79,7 +79,10 @@ fn started_wall_ms(started: &Reading, now: &Reading) -> i64 {
 
 /// What the caller may see of the service's state.
 pub(super) async fn status_of(api: &Api, scope: Scope) -> Result<Status, ApiError> {
-    let totals = api.journal.status(scope).await?;
+    let totals = {
+        let _turn = api.shares.question(scope.uid).await;
+        api.journal.status(scope).await?
+    };
     let view = api.uploader.view().borrow().clone();
     let now = api.clock.now();
     let count = |state| totals.sessions.get(&state).copied().unwrap_or(0);

@@ -23,7 +23,7 @@ pub(super) async fn retry(
     for key in &keys {
         let call = Call::post(format!("/v1/sessions/{}/retry", segment(key)));
         match client.fetch::<Value>(&call).await {
-            Ok(session) if args.json => screen.line(&session.to_string())?,
+            Ok(session) if args.json => screen.line(&text::json(&session.to_string()))?,
             Ok(_) => screen.line(&format!("{}: will be sent again", text::visible(key)))?,
             Err(error) => failed |= refused(key, error, screen)?,
         }
@@ -45,7 +45,9 @@ pub(super) async fn discard(
     let mut failed = false;
     for key in &args.keys {
         match drop_one(client, key).await {
-            Ok(session) if args.json => screen.line(&json!({ "discarded": session }).to_string())?,
+            Ok(session) if args.json => {
+                screen.line(&text::json(&json!({ "discarded": session }).to_string()))?
+            }
             Ok(session) => screen.line(&dropped(key, session))?,
             Err(error) => failed |= refused(key, error, screen)?,
         }

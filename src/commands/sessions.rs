@@ -23,7 +23,7 @@ pub(super) async fn sessions(
 ) -> Result<(), ExitError> {
     let all = fetch_all(client, args.state.map(|state| state.word())).await?;
     if args.json {
-        screen.line(&format!("{:#}", json!({ "sessions": all, "next": null })))?;
+        screen.line(&text::json(&format!("{:#}", json!({ "sessions": all, "next": null }))))?;
         return Ok(());
     }
     let all: Vec<Session> = serde_json::from_value(Value::Array(all)).map_err(|error| {

@@ -32,7 +32,7 @@ pub(super) async fn show(
     let body = client.send(&call).await?.body;
     if args.json {
         let detail: Value = client.decode(&call, &body)?;
-        screen.line(&format!("{detail:#}"))?;
+        screen.line(&text::json(&format!("{detail:#}")))?;
         return Ok(());
     }
     let detail: Detail = client.decode(&call, &body)?;

@@ -27,7 +27,7 @@ pub(super) async fn status(
     }
     let (status, raw) = look(client).await?;
     if args.json {
-        screen.line(&format!("{raw:#}"))?;
+        screen.line(&text::json(&format!("{raw:#}")))?;
     } else {
         let shown = table(&status, (screen.now_ms)(), screen.width, screen.style);
         screen.out.write_all(shown.as_bytes())?;
@@ -61,7 +61,7 @@ async fn watch(
             last = Some(seen);
         } else if last.as_ref().is_none_or(|last| !same(last, &seen, args.json)) {
             let line = match &seen {
-                Ok(status) if args.json => status.1.to_string(),
+                Ok(status) if args.json => text::json(&status.1.to_string()).into_owned(),
                 Ok(status) => line(&status.0),
                 Err(message) if args.json => serde_json::json!({ "error": message }).to_string(),
                 Err(message) => text::visible(message).into_owned(),

@@ -1,10 +1,13 @@
 //! Text for people: foreign strings made harmless, display widths, sizes and times.
 
 use std::borrow::Cow;
+use std::fmt::Write as _;
 
 use comfy_table::Table;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+
+use crate::json::acts;
 
 /// `text` with everything a terminal would act on, or that hides what is really there, written out as `\u{…}`.
 ///
@@ -32,10 +35,25 @@ pub fn visible_lines(text: &str) -> String {
     text.split('\n').map(visible).collect::<Vec<_>>().join("\n")
 }
 
-fn acts(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{61c}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+/// A JSON text with the same characters as escapes of JSON: it says the same, and may be printed on a terminal.
+pub fn json(text: &str) -> Cow<'_, str> {
+    // They stand only inside strings; the line ends of a pretty text are none of a player's.
+    let acts = |c: char| c != '\n' && acts(c);
+    if !text.chars().any(acts) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len() + 12);
+    for c in text.chars() {
+        if acts(c) {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                // Writing to a String cannot fail.
+                let _ = write!(out, "\\u{unit:04x}");
+            }
+        } else {
+            out.push(c);
+        }
+    }
+    Cow::Owned(out)
 }
 
 /// Columns that `text` takes on a terminal, by the same measure that the tables use.
@@ -154,6 +172,17 @@ pub fn position(seconds: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn json_says_the_same_without_what_a_terminal_acts_on() {
+        let said = serde_json::json!({ "a\u{9b}": ["\u{202e}\u{e0001}\u{7f}ü\u{1b}\n", "plain"] });
+        for text in [said.to_string(), format!("{said:#}")] {
+            let shown = json(&text);
+            assert!(!shown.chars().any(|c| c != '\n' && acts(c)), "{shown}");
+            assert_eq!(serde_json::from_str::<serde_json::Value>(&shown).unwrap(), said);
+        }
+        assert!(matches!(json("{\n  \"a\": 1\n}"), Cow::Borrowed(_)));
+    }
 
     #[test]
     fn nothing_that_a_terminal_acts_on_gets_through() {

@@ -186,6 +186,8 @@ pub static KEYS: &[Key] = &[
         "Connections to the local API at a time"),
     key!([api] max_connections_per_user = 64, restart, count(1, 4096, "each one holds a file descriptor and a buffer"),
         "The same, for one local user"),
+    key!([api] max_requests_per_user = 1000, live, count(1, 1_000_000, "one user must not crowd out the others"),
+        "Requests a second of one local user while others use the service too; alone there is no limit"),
 
     key!([journal] path = Journal, restart, text(value::parse_path, "an absolute path in quotes"),
         "The journal; its folder also keeps the API token"),

@@ -11,6 +11,9 @@ use super::problem::{ConfigProblem, Place, nearest};
 use super::value::{DURATION_FORM, duration_text, is_fpid, parse_duration};
 use super::{Config, Places, Scope, Surroundings};
 
+/// Mistakes in the syntax that are told: what follows the first ones may be no mistake at all.
+const MAX_SYNTAX_PROBLEMS: usize = 20;
+
 /// A value before it is checked against its key.
 #[derive(Debug, Clone, PartialEq)]
 enum Raw {
@@ -190,7 +193,7 @@ impl Layers {
         errors.sort_by_key(|error| error.span().map_or(0, |span| span.start));
         let table = table.get_ref();
         let mut lines = Vec::new();
-        for error in &errors {
+        for error in errors.iter().take(MAX_SYNTAX_PROBLEMS) {
             let at = error.span().map_or(0, |span| span.start);
             let place = file.place(at);
             if !lines.contains(&place.line) {

@@ -71,6 +71,7 @@ sections! {
         origins: Vec<WebOrigin>,
         max_connections: usize,
         max_connections_per_user: usize,
+        max_requests_per_user: usize,
     }
     /// The journal.
     Journal {
@@ -126,6 +127,7 @@ impl Config {
                 origins: Vec::new(),
                 max_connections: 0,
                 max_connections_per_user: 0,
+                max_requests_per_user: 0,
             },
             journal: Journal {
                 path: PathBuf::new(),
@@ -196,14 +198,33 @@ impl Loaded {
 /// Reads the configuration: the file that is named, else the one at the default place if it is there.
 pub fn load(explicit: Option<&Path>, surroundings: &Surroundings) -> Result<Loaded, ConfigError> {
     let places = surroundings.places(explicit);
-    let mut layers = Layers::defaults(places.scope, Some(&places));
-    let mut file = explicit.map(Path::to_owned).or_else(|| places.config_file.clone());
-    if let Some(path) = &file {
-        match std::fs::read(path) {
-            Ok(bytes) => layers.file(path, &bytes),
-            Err(error) if explicit.is_none() && error.kind() == std::io::ErrorKind::NotFound => file = None,
-            Err(source) => return Err(ConfigError::Unreadable { path: path.clone(), source }),
-        }
+    let path = explicit.map(Path::to_owned).or_else(|| places.config_file.clone());
+    let file = match path.map(|path| (std::fs::read(&path), path)) {
+        None => None,
+        Some((Ok(bytes), path)) => Some((path, bytes)),
+        Some((Err(error), _)) if explicit.is_none() && error.kind() == std::io::ErrorKind::NotFound => None,
+        Some((Err(source), path)) => return Err(ConfigError::Unreadable { path, source }),
+    };
+    assemble(&places, file, explicit.is_some(), surroundings)
+}
+
+/// Reads the configuration from a text, as if it were in a file that was named.
+#[doc(hidden)]
+pub fn load_text(text: &[u8], surroundings: &Surroundings) -> Result<Loaded, ConfigError> {
+    let path = PathBuf::from("config.toml");
+    let places = surroundings.places(Some(&path));
+    assemble(&places, Some((path, text.to_owned())), true, surroundings)
+}
+
+fn assemble(
+    places: &Places,
+    file: Option<(PathBuf, Vec<u8>)>,
+    explicit: bool,
+    surroundings: &Surroundings,
+) -> Result<Loaded, ConfigError> {
+    let mut layers = Layers::defaults(places.scope, Some(places));
+    if let Some((path, bytes)) = &file {
+        layers.file(path, bytes);
     }
     layers.environment(surroundings);
     layers.check_together();
@@ -215,8 +236,8 @@ pub fn load(explicit: Option<&Path>, surroundings: &Surroundings) -> Result<Load
     Ok(Loaded {
         config: layers.config,
         scope: places.scope,
-        file,
-        explicit: explicit.is_some(),
+        file: file.map(|(path, _)| path),
+        explicit,
         set: layers.set.into_iter().map(|(key, place)| (key, place.origin)).collect(),
     })
 }

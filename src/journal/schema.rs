@@ -12,6 +12,7 @@ use rusqlite_migration::{M, Migrations};
 use super::salvage::{self, Salvaged, Trouble};
 use super::{aside, seal};
 use crate::clock::Reading;
+use crate::owner::{self, NotOurs};
 
 /// Marks the file as a journal of ours ("afpl"), so that somebody else's database is never taken for one.
 const APPLICATION_ID: i32 = 0x6166_706c;
@@ -48,6 +49,9 @@ pub enum OpenError {
         /// The latest this program knows.
         known: i64,
     },
+    /// Another user could reach into it.
+    #[error("the journal is not safe here: {0} (journal.path)")]
+    NotOurs(#[from] NotOurs),
     /// The file system refused.
     #[error("{doing} {path}: {source}")]
     Io {
@@ -130,6 +134,10 @@ impl SetAside {
 pub(super) fn open(path: &Path, now: &Reading) -> Result<Opened, OpenError> {
     let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     make_private_dir(dir)?;
+    owner::check_folder(dir)?;
+    for suffix in ["", ".lock", ".reserve", "-wal", "-shm", "-journal"] {
+        owner::check_file(&beside(path, suffix))?;
+    }
     let lock = lock(path)?;
     let (conn, set_aside) = open_files(path, now)?;
     Ok(Opened { conn, lock, set_aside })

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::de::{DeserializeSeed, Deserializer, MapAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::{Name, Problem, not_json, trim};
@@ -19,11 +19,15 @@ pub struct Member<'a> {
     pub value: &'a str,
 }
 
+/// Members of an object and elements of an array that are taken: a request that holds as many events as fit has less,
+/// and each costs many times the bytes of the shortest.
+pub const MAX_PARTS: usize = 20_000;
+
 /// Cuts an object into its members, one level deep.
 pub fn members(object: &str) -> Result<Vec<Member<'_>>, Problem> {
     struct Cut;
     impl<'de> Visitor<'de> for Cut {
-        type Value = Vec<Member<'de>>;
+        type Value = Option<Vec<Member<'de>>>;
 
         fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             f.write_str("an object")
@@ -32,6 +36,10 @@ pub fn members(object: &str) -> Result<Vec<Member<'_>>, Problem> {
         fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
             let mut members = Vec::new();
             while let Some((name, value)) = map.next_entry::<&RawValue, &RawValue>()? {
+                if members.len() == MAX_PARTS {
+                    while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+                    return Ok(None);
+                }
                 let raw_name = name.get();
                 members.push(Member {
                     name: string(raw_name).map_err(serde::de::Error::custom)?,
@@ -39,7 +47,7 @@ pub fn members(object: &str) -> Result<Vec<Member<'_>>, Problem> {
                     value: value.get(),
                 });
             }
-            Ok(members)
+            Ok(Some(members))
         }
     }
 
@@ -47,14 +55,37 @@ pub fn members(object: &str) -> Result<Vec<Member<'_>>, Problem> {
     let mut source = serde_json::Deserializer::from_str(object);
     let members = source.deserialize_map(Cut).map_err(not_json)?;
     source.end().map_err(not_json)?;
-    Ok(members)
+    members.ok_or_else(|| Problem::whole(format!("must have at most {MAX_PARTS} members")))
 }
 
 /// Cuts an array into its elements, byte for byte.
 pub fn elements(array: &str) -> Result<Vec<&str>, Problem> {
+    struct Cut;
+    impl<'de> Visitor<'de> for Cut {
+        type Value = Option<Vec<&'de str>>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an array")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+            let mut elements = Vec::new();
+            while let Some(element) = seq.next_element::<&RawValue>()? {
+                if elements.len() == MAX_PARTS {
+                    while seq.next_element::<IgnoredAny>()?.is_some() {}
+                    return Ok(None);
+                }
+                elements.push(element.get());
+            }
+            Ok(Some(elements))
+        }
+    }
+
     expect_opening(array, '[', "an array")?;
-    let elements: Vec<&RawValue> = serde_json::from_str(array).map_err(not_json)?;
-    Ok(elements.into_iter().map(RawValue::get).collect())
+    let mut source = serde_json::Deserializer::from_str(array);
+    let elements = source.deserialize_seq(Cut).map_err(not_json)?;
+    source.end().map_err(not_json)?;
+    elements.ok_or_else(|| Problem::whole(format!("must have at most {MAX_PARTS} elements")))
 }
 
 /// Cuts JSON lines into the lines that are not blank.

@@ -7,6 +7,8 @@
 mod endpoint;
 #[path = "../support/service.rs"]
 mod service;
+#[path = "../support/users.rs"]
+mod users_support;
 
 mod bad_input;
 mod batches;

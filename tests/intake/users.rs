@@ -1,43 +1,10 @@
 //! Two users of one service: neither sees nor touches what is the other's (product section 7).
 
-use std::os::unix::fs::PermissionsExt;
-
 use serde_json::{Value, json};
 
-use crate::service::{Answer, Connection, Place, Service, connect, event, start_event, wait_for};
+use crate::service::{Answer, Connection, event, start_event, wait_for};
+use crate::users_support::{ANNA, BERT, connect_as, is_root, shared_place};
 use crate::{NOWHERE, assert_problem, knock, post};
-
-const ANNA: u32 = 12_001;
-const BERT: u32 = 12_002;
-
-/// Only root can be several users.
-fn is_root() -> bool {
-    let root = rustix::process::geteuid().is_root();
-    if !root {
-        eprintln!("not tried: this needs root");
-    }
-    root
-}
-
-/// A place that the group of the tester, root's, may enter.
-fn shared_place(extra: &str) -> Place {
-    let place = Place::new(NOWHERE, extra);
-    std::fs::set_permissions(place.dir.path(), std::fs::Permissions::from_mode(0o750)).unwrap();
-    place
-}
-
-/// A connection of another user's. The kernel notes who connects, so a thread that becomes that user is enough; it
-/// keeps its group, which the socket lets in.
-fn connect_as(service: &Service<'_>, uid: u32) -> Connection {
-    let socket = service.socket.clone();
-    std::thread::spawn(move || {
-        let uid = rustix::process::Uid::from_raw(uid);
-        rustix::thread::set_thread_res_uid(uid, uid, uid).unwrap();
-        connect(&socket).unwrap()
-    })
-    .join()
-    .unwrap()
-}
 
 fn get(connection: &mut Connection, path: &str) -> Answer {
     connection.send("GET", path, &[], b"").unwrap()
@@ -64,7 +31,7 @@ fn users_are_strangers_to_each_other() {
     if !is_root() {
         return;
     }
-    let place = shared_place("");
+    let place = shared_place(NOWHERE, "");
     let service = place.start();
     let mut anna = connect_as(&service, ANNA);
     let mut bert = connect_as(&service, BERT);
@@ -152,7 +119,8 @@ fn a_user_who_takes_all_there_is_takes_nothing_from_another() {
     if !is_root() {
         return;
     }
-    let place = shared_place("api.max_connections_per_user = 2\njournal.max_open_sessions_per_user = 2");
+    let place =
+        shared_place(NOWHERE, "api.max_connections_per_user = 2\njournal.max_open_sessions_per_user = 2");
     let service = place.start();
     let mut greedy: Vec<Connection> = (0..2).map(|_| connect_as(&service, ANNA)).collect();
     let start = start_event("ep-1").to_string();
@@ -183,7 +151,7 @@ fn a_user_who_fills_their_share_leaves_the_others_theirs() {
     if !is_root() {
         return;
     }
-    let place = shared_place("journal.max_bytes = 4194304\njournal.max_percent_per_user = 20");
+    let place = shared_place(NOWHERE, "journal.max_bytes = 4194304\njournal.max_percent_per_user = 20");
     let service = place.start();
     let mut greedy = connect_as(&service, ANNA);
     let mut bert = connect_as(&service, BERT);

@@ -87,6 +87,12 @@ fn left_out(envelope: &Envelope<'_>, path: &str) -> Vec<Problem> {
     envelope.beside.iter().cloned().chain(paths).map(told).collect()
 }
 
+/// Whether a downloaded session could be recorded as far as its text goes.
+pub(super) fn is_readable(envelope: &Envelope<'_>, bytes: &Bytes) -> bool {
+    left_out(envelope, "xdm").len() <= MAX_PROBLEMS
+        && downloaded_events(envelope, "xdm", bytes).is_ok_and(|found| found.is_ok())
+}
+
 type Events = (Vec<NewEvent>, Vec<Problem>);
 
 /// The events of a session and what is odd about them, or what is wrong with them.
@@ -124,7 +130,8 @@ fn downloaded_events(
                 problem: "is required in a downloaded session".into(),
             }),
             Ok(mut checked) => {
-                warnings.extend(checked.warnings.drain(..).map(|warning| warning.under(&path)));
+                let odd = checked.warnings.drain(..).map(|warning| warning.under(&path));
+                warnings.extend(odd.take((MAX_PROBLEMS + 1).saturating_sub(warnings.len())));
                 let body = whole.slice_ref(checked.body.as_bytes());
                 events.push(owned_event(checked, body));
             }
