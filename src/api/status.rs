@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::Api;
 use super::problem::ApiError;
+use crate::anchor::boots::Source;
 use crate::clock::{Reading, rfc3339};
 use crate::journal::Scope;
 use crate::link::Link;
@@ -27,6 +28,9 @@ pub(super) struct Status {
     possible_duplicates: u64,
     consent: Consent,
     clock: &'static str,
+    clock_source: Option<Source>,
+    clock_since: Option<String>,
+    estimated: u64,
 }
 
 #[derive(Debug, Clone, Serialize)]
@@ -122,7 +126,10 @@ pub(super) async fn status_of(api: &Api, scope: Scope) -> Result<Status, ApiErro
         },
         possible_duplicates: totals.possible_duplicates,
         consent: totals.consent.unwrap_or(Consent::In),
-        clock: crate::clock::trust(&now),
+        clock: if totals.clock.source.is_some() { "trusted" } else { "untrusted" },
+        clock_source: totals.clock.source,
+        clock_since: totals.clock.since_ms.map(rfc3339),
+        estimated: totals.estimated,
     })
 }
 
@@ -175,6 +182,12 @@ pub(super) fn metrics(status: &Status) -> String {
         "counter",
         "Sessions that may have arrived twice.",
         &[("", status.possible_duplicates)],
+    );
+    family(
+        "sessions_estimated",
+        "counter",
+        "Sessions that were sent with estimated times.",
+        &[("", status.estimated)],
     );
     family("journal_bytes", "gauge", "Bytes the journal takes on disk.", &[("", status.journal.bytes)]);
     family("journal_max_bytes", "gauge", "Bytes the journal may take.", &[("", status.journal.max_bytes)]);
