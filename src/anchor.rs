@@ -40,28 +40,33 @@ pub fn resolve(events: &[EventTimes], offsets: &Offsets) -> Vec<i64> {
     let read = readings(events, offsets.first_ms);
     let believed = offsets.believed_ms;
     // All or none are moved: what lies between two events must not change.
-    let stepped = read.iter().flatten().any(|offset| offset.abs_diff(believed) >= STEP_MS.unsigned_abs());
+    let mut used = read.iter().flatten();
+    let one = used.next().copied();
+    let stepped = one.is_some_and(|one| !is_one_clock(one, believed)) || used.any(|other| Some(*other) != one);
     events
         .iter()
         .zip(read)
-        .map(|(event, offset)| match (event.said_ms, offset) {
-            (None, _) => event.boot_ms.saturating_add(believed),
-            (Some(said), Some(offset)) if stepped => said.saturating_add(believed.saturating_sub(offset)),
-            (Some(said), _) => said,
+        .map(|(event, offset)| match (event.said_ms.unwrap_or(event.wall_ms), offset) {
+            (said, None) => said,
+            (_, Some(offset)) if event.said_ms.is_none() => {
+                event.boot_ms.saturating_add(if stepped { believed } else { offset })
+            }
+            (said, Some(offset)) if stepped => said.saturating_add(believed.saturating_sub(offset)),
+            (said, Some(_)) => said,
         })
         .collect()
 }
 
 /// Whether any time of the session depends on our clock, so that it cannot be told before that is known.
 pub fn needs_clock(events: &[EventTimes], first_ms: Option<i64>) -> bool {
-    let read = readings(events, first_ms);
-    events.iter().zip(read).any(|(event, offset)| event.said_ms.is_none() || offset.is_some())
+    readings(events, first_ms).iter().any(Option::is_some)
 }
 
-/// For each event the offset of our clock that the player's timestamp was read at; `None` for another clock's.
+/// For each event the offset that our clock had when the event's time was read from it, by the player or by us; `None`
+/// for a time of another clock's.
 fn readings(events: &[EventTimes], first_ms: Option<i64>) -> Vec<Option<i64>> {
     let known = clocks(events, first_ms);
-    events.iter().map(|event| event.said_ms.and_then(|said| read_at(said, event, &known))).collect()
+    events.iter().map(|event| read_at(event.said_ms.unwrap_or(event.wall_ms), event, &known)).collect()
 }
 
 /// The offsets that our wall clock is known to have had, each once; two readings of one clock differ by a millisecond.
