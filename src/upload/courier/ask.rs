@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use jiff::fmt::rfc2822::DateTimeParser;
 use tokio::task::Id;
 
 use super::Courier;
@@ -146,9 +147,12 @@ fn ms(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
+/// The one form of HTTP's dates that servers send, a wrong weekday notwithstanding.
+static DATES: DateTimeParser = DateTimeParser::new().relaxed_weekday(true);
+
 /// What an answer says of the time, if it can be right.
 fn date_of(answer: &Answer, began_ms: i64, ended_ms: i64) -> Option<DateSeen> {
-    let date = jiff::fmt::rfc2822::parse(answer.date.as_deref()?).ok()?.timestamp().as_millisecond();
+    let date = DATES.parse_timestamp(answer.date.as_deref()?).ok()?.as_millisecond();
     let round_trip = ended_ms.saturating_sub(began_ms).max(0);
     (date >= BUILT_MS && round_trip <= ROUND_TRIP_MOST_MS).then(|| DateSeen {
         boot_ms: began_ms + round_trip / 2,
