@@ -42,7 +42,8 @@ pub fn resolve(events: &[EventTimes], offsets: &Offsets) -> Vec<i64> {
     // All or none are moved: what lies between two events must not change.
     let mut used = read.iter().flatten();
     let one = used.next().copied();
-    let stepped = one.is_some_and(|one| !is_one_clock(one, believed)) || used.any(|other| Some(*other) != one);
+    let stepped =
+        one.is_some_and(|one| !is_one_clock(one, believed)) || used.any(|other| Some(*other) != one);
     events
         .iter()
         .zip(read)
@@ -90,9 +91,8 @@ fn is_one_clock(one: i64, other: i64) -> bool {
 
 fn read_at(said: i64, event: &EventTimes, known: &[i64]) -> Option<i64> {
     let now = offset_of(event);
-    let close = |offset: i64| {
-        said.abs_diff(event.boot_ms.saturating_add(offset)) <= SAME_CLOCK_MS.unsigned_abs()
-    };
+    let close =
+        |offset: i64| said.abs_diff(event.boot_ms.saturating_add(offset)) <= SAME_CLOCK_MS.unsigned_abs();
     let present = known.iter().copied().find(|offset| is_one_clock(*offset, now)).filter(|_| close(now));
     // Read before the clock was set, sent after: told by the boot time.
     let before = || known.iter().copied().find(|offset| close(*offset));

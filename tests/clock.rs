@@ -587,5 +587,9 @@ fn a_clock_far_ahead_neither_expires_nor_retries_anything_at_the_next_boot() {
     }
     device.synchronise(NOW + 31 * 24 * 3600 * 1000);
     device.reboot(NOW + 31 * 24 * 3600 * 1000, "boot-5");
-    assert_eq!(device.request("GET", "/v1/sessions/delivered", "").status, 404, "it is as old as that by now");
+    assert_eq!(
+        device.request("GET", "/v1/sessions/delivered", "").status,
+        404,
+        "it is as old as that by now"
+    );
 }

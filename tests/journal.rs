@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use afterplay::clock::{Clock, ManualClock};
 use afterplay::event::EventType;
-use afterplay::journal::{Append, Journal, Made, NewEvent, Next, Policy, Refusal, Scope, Split, Trust, Writer};
+use afterplay::journal::{
+    Append, Journal, Made, NewEvent, Next, Policy, Refusal, Scope, Split, Trust, Writer,
+};
 use afterplay::session::{Consent, Key, Limits, State, Why};
 
 const ME: Scope = Scope { uid: 1000, admin: false };
@@ -157,7 +159,9 @@ async fn a_restart_in_the_same_boot_goes_on_and_a_new_boot_completes() {
     let detail = open.journal.detail(ME, "a".into()).await.unwrap();
     assert_eq!((detail.summary.state, detail.summary.why), (State::Completed, Some(Why::Boot)));
     assert_eq!(detail.summary.events, 3);
-    let Next::Ready(id) = open.journal.next_due(Vec::new(), true).await.unwrap() else { panic!("nothing due") };
+    let Next::Ready(id) = open.journal.next_due(Vec::new(), true).await.unwrap() else {
+        panic!("nothing due")
+    };
     let outgoing = open.journal.outgoing(id).await.unwrap().unwrap();
     assert_eq!(outgoing.events.len(), 3);
     open.close();
@@ -285,7 +289,9 @@ async fn damage_is_noticed_before_a_byte_leaves() {
         };
         edit(&path, &sql);
         let open = Open::at(&path, &clock);
-        let Next::Ready(id) = open.journal.next_due(Vec::new(), true).await.unwrap() else { panic!("nothing due") };
+        let Next::Ready(id) = open.journal.next_due(Vec::new(), true).await.unwrap() else {
+            panic!("nothing due")
+        };
         let outgoing = open.journal.outgoing(id).await;
         assert!(matches!(outgoing, Err(Refusal::Damaged(_))), "{change}: {outgoing:?}");
         open.journal.discard(ME, "a".into()).await.unwrap();

@@ -156,7 +156,10 @@ fn a_box_in_1970_asks_for_the_time_once_and_tells_the_truth() {
     let session = service.wait_for_state("a", "delivered");
     assert!(session["as_recorded"]["started_at"].as_str().unwrap().starts_with("1970-"), "{session}");
     assert_eq!(session["time"], "trusted");
-    assert!(!session.to_string().replace(&session["as_recorded"].to_string(), "").contains("\"1970"), "{session}");
+    assert!(
+        !session.to_string().replace(&session["as_recorded"].to_string(), "").contains("\"1970"),
+        "{session}"
+    );
     let really_b = play(&service, "b", |_| {});
     service.wait_for_state("b", "delivered");
     let payloads = device.payloads();
@@ -199,7 +202,8 @@ fn a_clock_that_is_set_in_mid_session_changes_no_interval() {
         if after == PAST_ALL_CERTIFICATES {
             wait_for("a clear word", || {
                 let uploader = service.status()["uploader"].clone();
-                let clear = uploader["detail"].as_str().is_some_and(|it| it.contains("certificate is not valid"));
+                let clear =
+                    uploader["detail"].as_str().is_some_and(|it| it.contains("certificate is not valid"));
                 (uploader["reason"] == "clock" && clear).then_some(())
             });
             assert_eq!(service.get(&format!("/v1/sessions/{key}"))["attempt_count"], 0);
@@ -256,10 +260,8 @@ fn a_certificate_that_is_not_valid_yet_is_a_wait_and_no_verdict() {
 fn who_answers_without_a_date_is_not_asked_twice() {
     let Some(library) = library() else { return };
     let roots = Authority::new();
-    let endpoint = Endpoint::start_tls(
-        roots.server("127.0.0.1", Validity::Now),
-        [Act::Answer(Reply::new(204, ""))],
-    );
+    let endpoint =
+        Endpoint::start_tls(roots.server("127.0.0.1", Validity::Now), [Act::Answer(Reply::new(204, ""))]);
     let place = Place::new(&endpoint.url(), CONFIG);
     let device = Device { place, library, roots, endpoint };
     let service = device.start(0);
@@ -288,10 +290,8 @@ fn local_time_with_an_offset_and_the_hour_that_comes_twice_are_told_in_utc() {
     }
     assert_eq!(service.request("POST", "/v1/sessions/dst/complete", b"").status, 200);
     assert_eq!(service.wait_for_state("dst", "delivered")["time"], "given");
-    let expected: Vec<i64> = said
-        .iter()
-        .map(|said| said.parse::<jiff::Timestamp>().unwrap().as_millisecond())
-        .collect();
+    let expected: Vec<i64> =
+        said.iter().map(|said| said.parse::<jiff::Timestamp>().unwrap().as_millisecond()).collect();
     assert_eq!(device.payloads()[0], expected);
     assert_eq!(device.questions(), 0, "the player's own clock needs none of ours");
 }
@@ -314,7 +314,12 @@ fn the_years_2038_and_2106_are_like_any_other() {
         let body: Value = serde_json::from_slice(&plain.requests().last().unwrap().body).unwrap();
         let sent = body["events"][0]["xdm"]["mediaDownloadedEvents"].as_array().unwrap();
         let at = |event: &Value| -> i64 {
-            event["mediaEventTimestamp"].as_str().unwrap().parse::<jiff::Timestamp>().unwrap().as_millisecond()
+            event["mediaEventTimestamp"]
+                .as_str()
+                .unwrap()
+                .parse::<jiff::Timestamp>()
+                .unwrap()
+                .as_millisecond()
         };
         let told: Vec<i64> = sent.iter().map(at).collect();
         assert_true(&told, &really);

@@ -131,10 +131,11 @@ impl Core {
              ON CONFLICT (boot_id) DO NOTHING",
             params![self.clock.boot_id(), now.boot_ms, now.wall_ms],
         )?;
-        let boot =
-            self.conn.query_row("SELECT id FROM boots WHERE boot_id = ?1", [self.clock.boot_id()], |row| {
-                row.get(0)
-            })?;
+        let boot = self.conn.query_row(
+            "SELECT id FROM boots WHERE boot_id = ?1",
+            [self.clock.boot_id()],
+            |row| row.get(0),
+        )?;
         // Never written while a boot lasts, so that nothing is written for the sake of time alone.
         self.conn.execute(
             "WITH seen (boot, boot_ms, wall_ms) AS (
@@ -170,19 +171,18 @@ impl Core {
                 })
             })?
             .collect::<Result<_, _>>()?;
-        let mut query =
-            self.conn.prepare("SELECT boot, boot_ms, wall_ms, source, uncertainty_ms FROM anchors ORDER BY id")?;
+        let mut query = self
+            .conn
+            .prepare("SELECT boot, boot_ms, wall_ms, source, uncertainty_ms FROM anchors ORDER BY id")?;
         let mut rows = query.query([])?;
         while let Some(row) = rows.next()? {
             let boot: i64 = row.get(0)?;
             let found = boots.binary_search_by_key(&boot, |boot| boot.id).ok();
-            let (Some(at), Some(source)) = (found, Source::parse(row.get_ref(3)?.as_str()?)) else { continue };
-            let anchor = Anchor {
-                boot_ms: row.get(1)?,
-                wall_ms: row.get(2)?,
-                source,
-                uncertainty_ms: row.get(4)?,
+            let (Some(at), Some(source)) = (found, Source::parse(row.get_ref(3)?.as_str()?)) else {
+                continue;
             };
+            let anchor =
+                Anchor { boot_ms: row.get(1)?, wall_ms: row.get(2)?, source, uncertainty_ms: row.get(4)? };
             boots[at].anchors.push(anchor);
         }
         Ok(History { boots })
@@ -198,9 +198,8 @@ impl Core {
             return Ok(());
         };
         let anchor = Anchor { boot_ms: now.boot_ms, wall_ms: now.wall_ms, source, uncertainty_ms };
-        let is_known = |known: &Anchor| {
-            known.offset_ms().abs_diff(anchor.offset_ms()) < STEP_MS.unsigned_abs()
-        };
+        let is_known =
+            |known: &Anchor| known.offset_ms().abs_diff(anchor.offset_ms()) < STEP_MS.unsigned_abs();
         let latest = self.anchors().iter().rev().find(|known| known.source == source);
         if latest.is_some_and(is_known) { Ok(()) } else { self.keep_anchor(anchor) }
     }
@@ -357,7 +356,9 @@ impl Core {
     fn session_needs_clock(&self, session: i64, boot: i64) -> Result<bool, Refusal> {
         let range: Option<(i64, Option<i64>, bool)> = self
             .conn
-            .prepare_cached("SELECT first_event, last_event, offset_ms IS NOT NULL FROM sessions WHERE id = ?1")?
+            .prepare_cached(
+                "SELECT first_event, last_event, offset_ms IS NOT NULL FROM sessions WHERE id = ?1",
+            )?
             .query_row([session], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
             .optional()?;
         let Some((first, last, false)) = range else { return Ok(false) };

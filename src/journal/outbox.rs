@@ -2,9 +2,9 @@
 
 use rusqlite::{OptionalExtension, Row, params};
 
+use super::anchors::Release;
 use super::core::Core;
 use super::rows::{EventRow, Run, SessionRow, event_sum, session_sum};
-use super::anchors::Release;
 use super::{Journal, Refusal, TimeBasis, Timing};
 use crate::anchor::{EventTimes, Offsets};
 use crate::clock::Moment;
@@ -102,9 +102,8 @@ impl Next {
         match (self, other) {
             (Next::Nothing, other) => other,
             (Next::At(one), Next::At(other)) => Next::At(one.min(other)),
-            (Next::Clock(one), Next::At(other) | Next::Clock(other)) | (Next::At(one), Next::Clock(other)) => {
-                Next::Clock(one.min(other))
-            }
+            (Next::Clock(one), Next::At(other) | Next::Clock(other))
+            | (Next::At(one), Next::Clock(other)) => Next::Clock(one.min(other)),
             (this, _) => this,
         }
     }

@@ -137,11 +137,8 @@ enum Stamp {
 }
 
 fn lived() -> impl Strategy<Value = Lived> {
-    let begins = prop_oneof![
-        Just(Begins::AtZero),
-        (HOUR..400 * DAY).prop_map(Begins::Behind),
-        Just(Begins::Right),
-    ];
+    let begins =
+        prop_oneof![Just(Begins::AtZero), (HOUR..400 * DAY).prop_map(Begins::Behind), Just(Begins::Right),];
     // Off by less than a second and more, a clock is not set: that is slewed, and ignored.
     let off = prop_oneof![
         Just(0),
@@ -195,9 +192,9 @@ fn recorded(all: &[Lived]) -> (History, Vec<(i64, Vec<EventTimes>)>) {
             EventTimes { said_ms, wall_ms, boot_ms }
         });
         truth.push((start, events.collect()));
-        let anchors = lived.anchored.map(|(at, error)| {
-            anchor(moment(at), start + moment(at) + error, Source::Date, 1000)
-        });
+        let anchors = lived
+            .anchored
+            .map(|(at, error)| anchor(moment(at), start + moment(at) + error, Source::Date, 1000));
         let reading = |boot_ms| at(boot_ms, boot_ms + offset(boot_ms));
         let (first, last) = (reading(0), reading(lived.lasted_ms));
         history.boots.push(Boot { id, first, last, anchors: anchors.into_iter().collect() });

@@ -79,12 +79,15 @@ impl Courier {
             self.asking.task = Some((task.id(), now.boot_ms));
         }
         if self.asking.task.is_some() {
-            let detail = format!("the clock says {clock} and nobody vouches for it; the endpoint is asked for the time");
+            let detail = format!(
+                "the clock says {clock} and nobody vouches for it; the endpoint is asked for the time"
+            );
             return Ok((View::because(Doing::Waiting, "clock", &detail), Some(until)));
         }
         let trouble = self.asking.trouble.clone().unwrap_or_default();
-        let detail =
-            format!("the clock says {clock}, nobody vouches for it, and the endpoint did not tell the time: {trouble}");
+        let detail = format!(
+            "the clock says {clock}, nobody vouches for it, and the endpoint did not tell the time: {trouble}"
+        );
         Ok(wait(detail, until.min(self.asking.not_before)))
     }
 
@@ -172,10 +175,7 @@ mod tests {
         };
         let date = "Sun, 22 Nov 2026 21:40:00 GMT";
         let date_ms = 1_795_383_600_500;
-        assert_eq!(
-            seen(date, 1000, 1300),
-            Some(DateSeen { boot_ms: 1150, date_ms, uncertainty_ms: 1150 })
-        );
+        assert_eq!(seen(date, 1000, 1300), Some(DateSeen { boot_ms: 1150, date_ms, uncertainty_ms: 1150 }));
         assert_eq!(seen(date, 1300, 1000).map(|seen| seen.boot_ms), Some(1300));
         assert_eq!(seen(date, 0, 30_000), None, "too slow to say much");
         for useless in ["", "soon", "Thu, 01 Jan 1970 00:00:00 GMT", "Sat, 31 Oct 2026 23:59:59 GMT"] {
