@@ -274,8 +274,12 @@ async fn keep_deadlines(journal: Journal, clock: Clock, mut steps: watch::Receiv
                 }
             }
             changed = signals.changed() => if changed.is_err() { break },
-            // After a resume the timer is late: look again.
-            _ = steps.changed() => {}
+            // After a resume the timer is late: look again. And a clock that was set may have come to be right.
+            _ = steps.changed() => {
+                if let Err(refusal) = journal.known_time().await {
+                    tracing::warn!("the time could not be written down: {refusal}");
+                }
+            }
             () = stop.requested() => break,
         }
     }

@@ -160,6 +160,8 @@ fn a_box_in_1970_asks_for_the_time_once_and_tells_the_truth() {
         !session.to_string().replace(&session["as_recorded"].to_string(), "").contains("\"1970"),
         "{session}"
     );
+    let delivered: jiff::Timestamp = session["receipt"]["delivered_at"].as_str().unwrap().parse().unwrap();
+    assert!(delivered.as_millisecond().abs_diff(now_ms()) < 60_000, "{session}");
     let really_b = play(&service, "b", |_| {});
     service.wait_for_state("b", "delivered");
     let payloads = device.payloads();

@@ -86,6 +86,8 @@ pub(super) async fn status_of(api: &Api, scope: Scope) -> Result<Status, ApiErro
     let totals = api.journal.status(scope).await?;
     let view = api.uploader.view().borrow().clone();
     let now = api.clock.now();
+    let known_ms = totals.clock.offset_ms.map(|offset| now.boot_ms.saturating_add(offset));
+    let now = Reading { wall_ms: known_ms.unwrap_or(now.wall_ms), ..now };
     let count = |state| totals.sessions.get(&state).copied().unwrap_or(0);
     let lost = |loss| totals.losses.get(&loss).copied().unwrap_or(0);
     let all_lost: u64 = totals.losses.values().sum();

@@ -62,6 +62,8 @@ impl Courier {
     pub(super) async fn ask_time(&mut self, until: i64) -> Result<(View, Option<i64>), Refusal> {
         let now = self.now();
         let clock = rfc3339(now.wall_ms);
+        // The day is enough for a person, and stands still.
+        let clock = clock.split('T').next().unwrap_or_default();
         let wait = |detail: String, at: i64| {
             let view = View::because(Doing::Waiting, "clock", &detail);
             (View { next_attempt_ms: Some(at), ..view }, Some(at))
@@ -132,9 +134,13 @@ impl Courier {
     pub(super) async fn note_date(&mut self) {
         let Some(seen) = self.asking.seen.take() else { return };
         let noted = self.parts.journal.note_date(seen).await;
-        match noted {
-            Ok(()) => self.asking.noted = true,
-            Err(refusal) => tracing::warn!("the time could not be written down: {refusal}"),
+        self.asking.noted = noted.is_ok();
+        let learnt = match noted {
+            Ok(()) => self.learn_time().await,
+            refused => refused,
+        };
+        if let Err(refusal) = learnt {
+            tracing::warn!("the time could not be written down: {refusal}");
         }
     }
 
