@@ -5,7 +5,19 @@ CREATE TABLE boots (
     id            INTEGER PRIMARY KEY,
     boot_id       TEXT    NOT NULL UNIQUE,
     first_boot_ms INTEGER NOT NULL,
-    first_wall_ms INTEGER NOT NULL
+    first_wall_ms INTEGER NOT NULL,
+    last_boot_ms  INTEGER,                           -- the last moment that is known of it; set when the next one begins
+    last_wall_ms  INTEGER
+) STRICT;
+
+-- Moments whose wall time is known.
+CREATE TABLE anchors (
+    id             INTEGER PRIMARY KEY,
+    boot           INTEGER NOT NULL REFERENCES boots (id),
+    boot_ms        INTEGER NOT NULL,
+    wall_ms        INTEGER NOT NULL,
+    source         TEXT    NOT NULL CHECK (source IN ('kernel', 'date', 'rtc')),
+    uncertainty_ms INTEGER NOT NULL
 ) STRICT;
 
 CREATE TABLE sessions (
@@ -43,6 +55,8 @@ CREATE TABLE sessions (
 
     -- the upload
     timestamp_ms      INTEGER,                       -- xdm.timestamp, frozen at the first attempt
+    offset_ms         INTEGER,                       -- wall time less boot time, frozen then
+    time              TEXT CHECK (time IN ('trusted', 'assumed', 'estimated', 'given')), -- how well it was known
     payload_sum       INTEGER,                       -- of the body sent at the first attempt
     budget            INTEGER,                       -- bytes the first attempt had to fit into, frozen then
     gap_ms            INTEGER,                       -- how pings were thinned: -2 as needed, -1 never, else at least so

@@ -1,6 +1,7 @@
 -- Each row proves itself: a checksum over its other columns, kept by temporary triggers of the connection. NULL: not
 -- yet made. A later migration that changes rows, or adds a column with a default, sets it to NULL.
 ALTER TABLE boots    ADD COLUMN row_sum INTEGER;
+ALTER TABLE anchors  ADD COLUMN row_sum INTEGER;
 ALTER TABLE sessions ADD COLUMN row_sum INTEGER;
 ALTER TABLE attempts ADD COLUMN row_sum INTEGER;
 ALTER TABLE losses   ADD COLUMN row_sum INTEGER;

@@ -2,7 +2,8 @@
 //!
 //! This is the only file that reads a wall clock. Decisions take a [`Reading`] or a [`Moment`] as an argument.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -28,22 +29,25 @@ pub struct Moment {
 }
 
 impl Moment {
-    /// Milliseconds from `earlier` to `self`, never negative: boot time within a boot. Across boots the wall time, if
-    /// both can be believed, but never less than the present boot has lasted: a clock that was wrong then or is wrong
-    /// now must neither cut a wait short nor hold it up.
+    /// Milliseconds that have certainly passed from `earlier` to `self`: boot time within a boot; across boots what the
+    /// present one has lasted. The journal, which knows the boots in between, can tell more.
     pub fn since(&self, earlier: &Moment) -> i64 {
         if self.boot == earlier.boot {
-            return self.boot_ms.saturating_sub(earlier.boot_ms).max(0);
+            self.boot_ms.saturating_sub(earlier.boot_ms).max(0)
+        } else {
+            self.boot_ms.max(0)
         }
-        let believed = earlier.wall_ms >= PLAUSIBLE_FROM_MS && self.wall_ms >= PLAUSIBLE_FROM_MS;
-        let by_wall = if believed { self.wall_ms.saturating_sub(earlier.wall_ms) } else { 0 };
-        by_wall.max(self.boot_ms).max(0)
     }
 
     /// How long from `self` until `wait_ms` after `set` have passed, at most `wait_ms`.
     pub fn remaining(&self, set: &Moment, wait_ms: i64) -> i64 {
-        wait_ms.saturating_sub(self.since(set)).clamp(0, wait_ms.max(0))
+        left_of(wait_ms, self.since(set))
     }
+}
+
+/// What is left of a wait when some of it has passed: neither more than the wait nor less than nothing.
+pub fn left_of(wait_ms: i64, passed_ms: i64) -> i64 {
+    wait_ms.saturating_sub(passed_ms).clamp(0, wait_ms.max(0))
 }
 
 /// Where time comes from.
@@ -61,6 +65,16 @@ impl Clock {
         match self {
             Clock::System => system_now(),
             Clock::Manual(manual) => *manual.reading.borrow(),
+        }
+    }
+
+    /// The kernel's word that something keeps the wall clock right: how far off it may be. `None`: nothing does.
+    pub fn synchronised(&self) -> Option<Duration> {
+        match self {
+            Clock::System => KERNEL.get().and_then(|ask| ask()),
+            Clock::Manual(manual) => {
+                manual.synchronised.load(Ordering::Relaxed).then_some(Duration::from_millis(1))
+            }
         }
     }
 
@@ -91,10 +105,21 @@ impl Clock {
     }
 }
 
+/// How the kernel is asked whether the wall clock is synchronised.
+static KERNEL: OnceLock<fn() -> Option<Duration>> = OnceLock::new();
+
+/// Says how the kernel is asked whether the wall clock is synchronised, and how far off it may be. Until then it counts
+/// as not synchronised. The question takes a system call for which there is no safe wrapper, so the binary brings it.
+pub fn ask_kernel_with(ask: fn() -> Option<Duration>) {
+    // The first answer holds.
+    let _ = KERNEL.set(ask);
+}
+
 /// A clock that stands still until it is moved.
 #[derive(Debug)]
 pub struct ManualClock {
     reading: watch::Sender<Reading>,
+    synchronised: AtomicBool,
     boot_id: Mutex<String>,
 }
 
@@ -103,8 +128,14 @@ impl ManualClock {
     pub fn at(wall_ms: i64, boot_id: &str) -> Arc<ManualClock> {
         Arc::new(ManualClock {
             reading: watch::Sender::new(Reading { wall_ms, boot_ms: 1000 }),
+            synchronised: AtomicBool::new(true),
             boot_id: Mutex::new(boot_id.to_owned()),
         })
+    }
+
+    /// Whether something keeps the wall clock right.
+    pub fn set_synchronised(&self, synchronised: bool) {
+        self.synchronised.store(synchronised, Ordering::Relaxed);
     }
 
     /// Lets time pass on both clocks.
@@ -139,34 +170,23 @@ pub fn rfc3339(unix_ms: i64) -> String {
     format!("{time:.3}")
 }
 
-/// A wall clock before this moment (2026-01-01, before this program was first built) cannot be right.
-const PLAUSIBLE_FROM_MS: i64 = 1_767_225_600_000;
+/// 2026-11-01, when this version was made: a wall clock before that cannot be right. Raised with each release.
+pub const BUILT_MS: i64 = 1_793_491_200_000;
 
-/// Whether the wall clock can be believed: `trusted` or `untrusted`.
-pub fn trust(now: &Reading) -> &'static str {
-    if now.wall_ms >= PLAUSIBLE_FROM_MS { "trusted" } else { "untrusted" }
-}
-
-#[cfg(target_os = "linux")]
-fn system_now() -> Reading {
-    use rustix::time::{ClockId, clock_gettime};
-    let ms = |id| {
-        let now = clock_gettime(id);
-        now.tv_sec * 1000 + now.tv_nsec / 1_000_000
-    };
-    Reading { wall_ms: ms(ClockId::Realtime), boot_ms: ms(ClockId::Boottime) }
-}
-
-#[cfg(not(target_os = "linux"))]
+/// The wall clock is asked through the C library, so that tools which run a program at another time (`faketime`) work;
+/// boot time cannot be set by anybody.
 #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the wall clock")]
 fn system_now() -> Reading {
     use rustix::time::{ClockId, clock_gettime};
-    let wall = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let wall_ms = match std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH) {
+        Ok(since) => i64::try_from(since.as_millis()).unwrap_or(i64::MAX),
+        Err(before) => i64::try_from(before.duration().as_millis()).map_or(i64::MIN, |ms| -ms),
+    };
+    #[cfg(target_os = "linux")]
+    let boot = clock_gettime(ClockId::Boottime);
+    #[cfg(not(target_os = "linux"))]
     let boot = clock_gettime(ClockId::Monotonic);
-    Reading {
-        wall_ms: i64::try_from(wall.as_millis()).unwrap_or(i64::MAX),
-        boot_ms: boot.tv_sec * 1000 + boot.tv_nsec / 1_000_000,
-    }
+    Reading { wall_ms, boot_ms: boot.tv_sec * 1000 + boot.tv_nsec / 1_000_000 }
 }
 
 fn system_boot_id() -> String {
@@ -199,28 +219,20 @@ mod tests {
 
     #[test]
     fn waits_neither_stretch_nor_go_negative() {
-        const WALL: i64 = PLAUSIBLE_FROM_MS + 1000;
+        const WALL: i64 = BUILT_MS + 1000;
         let at = |boot, boot_ms, wall_ms| Moment { boot, boot_ms, wall_ms };
         for (name, set, now, wait, left) in [
             ("same boot", at(1, 100, 0), at(1, 150, 0), 80, 30),
             ("same boot, wall set forward", at(1, 100, 0), at(1, 150, WALL), 80, 30),
             ("same boot, wall set back", at(1, 100, WALL), at(1, 150, 0), 80, 30),
             ("over", at(1, 100, 0), at(1, 500, 0), 80, 0),
-            ("next boot", at(1, 100, WALL), at(2, 5, WALL + 50), 80, 30),
-            ("next boot, clock set back", at(1, 100, WALL), at(2, 5, WALL - 500), 80, 75),
-            (
-                "next boot, clock set back, the wait has passed",
-                at(1, 100, WALL),
-                at(2, 90, WALL - 500),
-                80,
-                0,
-            ),
-            ("set in 1970, clock right since", at(1, 100, 40), at(2, 5, WALL), 80, 75),
-            ("set in 1970, clock right since, the wait has passed", at(1, 100, 40), at(2, 80, WALL), 80, 0),
-            ("booted in 1970 again", at(1, 100, 40), at(2, 30, 90), 80, 50),
+            ("a later boot", at(1, 100, 40), at(2, 5, WALL), 80, 75),
+            ("a later boot that has lasted", at(1, 100, WALL), at(2, 90, 0), 80, 0),
         ] {
             assert_eq!(now.remaining(&set, wait), left, "{name}");
         }
+        assert_eq!(left_of(80, i64::MIN), 80);
+        assert_eq!(left_of(-5, 0), 0);
     }
 
     #[tokio::test]

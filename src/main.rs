@@ -1,10 +1,12 @@
-//! The `afterplay` binary: parse, run, exit code.
+//! The `afterplay` binary: parse, run, exit code; and the one system call for which there is no safe wrapper.
 
 use std::process::ExitCode;
 
 use clap::Parser;
 
 fn main() -> ExitCode {
+    #[cfg(target_os = "linux")]
+    afterplay::clock::ask_kernel_with(synchronised);
     match afterplay::cli::Cli::try_parse() {
         Ok(cli) => ExitCode::from(afterplay::commands::dispatch(cli)),
         Err(error) => {
@@ -13,4 +15,15 @@ fn main() -> ExitCode {
             ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
         }
     }
+}
+
+/// Whether something keeps the wall clock right (`adjtimex`, a pure read), and how far off it may be.
+#[cfg(target_os = "linux")]
+fn synchronised() -> Option<std::time::Duration> {
+    // SAFETY: `timex` consists of numbers, for which zero is a value.
+    let mut clock: libc::timex = unsafe { std::mem::zeroed() };
+    // SAFETY: the pointer is valid for the call, and modes 0 asks the kernel for nothing but to fill in what it knows.
+    let state = unsafe { libc::adjtimex(&raw mut clock) };
+    let kept = (0..libc::TIME_ERROR).contains(&state) && clock.status & libc::STA_UNSYNC == 0;
+    kept.then(|| std::time::Duration::from_micros(u64::try_from(clock.maxerror).unwrap_or_default()))
 }

@@ -12,8 +12,8 @@ use tokio::task::JoinSet;
 
 use crate::api::{self, Api, Caps, Listener};
 use crate::clock::Clock;
-use crate::config::{Config, Reload, reloadable_change};
-use crate::journal::{Journal, OpenError, Policy, Refusal, Writer};
+use crate::config::{ClockTrust, Config, Reload, reloadable_change};
+use crate::journal::{Journal, OpenError, Policy, Refusal, Trust, Writer};
 use crate::link::{Monitor, Target};
 use crate::owner::{self, NotOurs};
 use crate::session::Limits;
@@ -269,6 +269,12 @@ fn policy(config: &Config) -> Policy {
         max_open_per_user: config.journal.max_open_sessions_per_user,
         keep_receipts_ms: ms(config.journal.keep_receipts),
         keep_quarantined_ms: ms(config.journal.keep_quarantined),
+        hold_max_ms: ms(config.clock.hold_max),
+        trust: match config.clock.trust {
+            ClockTrust::Kernel => Trust::Kernel,
+            ClockTrust::Endpoint => Trust::Endpoint,
+            ClockTrust::Rtc => Trust::Rtc,
+        },
         initial_consent: config.consent.initial,
     }
 }
@@ -296,8 +302,12 @@ async fn keep_deadlines(journal: Journal, clock: Clock, mut steps: watch::Receiv
                 }
             }
             changed = signals.changed() => if changed.is_err() { break },
-            // After a resume the timer is late: look again.
-            _ = steps.changed() => {}
+            // After a resume the timer is late: look again. And a clock that was set may have come to be right.
+            _ = steps.changed() => {
+                if let Err(refusal) = journal.known_time().await {
+                    tracing::warn!("the time could not be written down: {refusal}");
+                }
+            }
             () = stop.requested() => break,
         }
     }

@@ -429,6 +429,7 @@ fn each_key_reaches_its_own_field() {
         "api.listen" => "127.0.0.1:1",
         "api.origins" => "null",
         "upload.thin" => "never",
+        "clock.trust" => "rtc",
         "upload.timestamp" => "false",
         "identity.id" => "5f0c3d1e-6c1b-4f0e-9a52-2f8f6f1f9a10",
         "implementation.name" => "urn:a:b",

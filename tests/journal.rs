@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use afterplay::clock::{Clock, ManualClock};
 use afterplay::event::EventType;
-use afterplay::journal::{Append, Journal, Made, NewEvent, Next, Policy, Refusal, Scope, Split, Writer};
+use afterplay::journal::{
+    Append, Journal, Made, NewEvent, Next, Policy, Refusal, Scope, Split, Trust, Writer,
+};
 use afterplay::session::{Consent, Key, Limits, Loss, State, Why};
 
 const ME: Scope = Scope { uid: 1000, admin: false };
@@ -26,6 +28,8 @@ fn policy() -> Policy {
         max_open_per_user: 64,
         keep_receipts_ms: 86_400_000,
         keep_quarantined_ms: 86_400_000,
+        hold_max_ms: 7 * 86_400_000,
+        trust: Trust::Kernel,
         initial_consent: Consent::In,
     }
 }
@@ -80,7 +84,7 @@ impl Open {
 }
 
 fn clock() -> Arc<ManualClock> {
-    ManualClock::at(1_780_000_000_000, "boot-1")
+    ManualClock::at(1_800_000_000_000, "boot-1")
 }
 
 #[tokio::test]
@@ -150,12 +154,14 @@ async fn a_restart_in_the_same_boot_goes_on_and_a_new_boot_completes() {
     assert_eq!((detail.summary.state, detail.summary.why), (State::Completed, Some(Why::End)));
     open.close();
 
-    clock.reboot(1_780_001_000_000, "boot-2");
+    clock.reboot(1_800_001_000_000, "boot-2");
     let open = Open::at(&path, &clock);
     let detail = open.journal.detail(ME, "a".into()).await.unwrap();
     assert_eq!((detail.summary.state, detail.summary.why), (State::Completed, Some(Why::Boot)));
     assert_eq!(detail.summary.events, 3);
-    let Next::Ready(id) = open.journal.next_due(Vec::new()).await.unwrap() else { panic!("nothing due") };
+    let Next::Ready(id) = open.journal.next_due(Vec::new(), true).await.unwrap() else {
+        panic!("nothing due")
+    };
     let outgoing = open.journal.outgoing(id).await.unwrap().unwrap();
     assert_eq!(outgoing.events.len(), 3);
     open.close();
@@ -283,7 +289,7 @@ async fn damage_is_noticed_before_a_byte_leaves() {
         };
         edit(&path, &sql);
         let open = Open::at(&path, &clock);
-        if let Next::Ready(id) = open.journal.next_due(Vec::new()).await.unwrap() {
+        if let Next::Ready(id) = open.journal.next_due(Vec::new(), true).await.unwrap() {
             let outgoing = open.journal.outgoing(id).await;
             assert!(matches!(outgoing, Err(Refusal::Damaged(_))), "{change}: {outgoing:?}");
         } else {

@@ -238,7 +238,9 @@ fn wait_for_link(service: &Service<'_>, link: &str) -> Value {
     })
 }
 
-const CONFIG: &str = "upload.reconnect_jitter = \"0s\"\nretry.initial = \"1h\"\nretry.max = \"1h\"";
+/// The clock is vouched for, so that the endpoint need not be asked for the time.
+const CONFIG: &str =
+    "upload.reconnect_jitter = \"0s\"\nretry.initial = \"1h\"\nretry.max = \"1h\"\nclock.trust = \"rtc\"";
 
 #[test]
 fn offline_it_rests_and_with_the_link_the_upload_starts() {

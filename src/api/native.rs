@@ -224,8 +224,7 @@ pub(super) async fn payload_of(
 }
 
 fn build(api: &Api, outgoing: &Outgoing) -> Reply<Vec<u8>> {
-    let now = api.clock.now().wall_ms;
-    let timestamp = api.config.borrow().upload.timestamp.then_some(now);
+    let timestamp = outgoing.now_ms.filter(|_| api.config.borrow().upload.timestamp);
     let built = body_of(outgoing, timestamp, &api.uploader.shape()).map_err(|error| {
         ApiError::new(409, "no_payload", format!("The payload of this session cannot be built: {error}."))
     })?;

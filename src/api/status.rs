@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::Api;
 use super::problem::ApiError;
+use crate::anchor::boots::Source;
 use crate::clock::{Reading, rfc3339};
 use crate::journal::Scope;
 use crate::link::Link;
@@ -27,6 +28,9 @@ pub(super) struct Status {
     possible_duplicates: u64,
     consent: Consent,
     clock: &'static str,
+    clock_source: Option<Source>,
+    clock_since: Option<String>,
+    estimated: u64,
 }
 
 #[derive(Debug, Clone, Serialize)]
@@ -85,6 +89,8 @@ pub(super) async fn status_of(api: &Api, scope: Scope) -> Result<Status, ApiErro
     };
     let view = api.uploader.view().borrow().clone();
     let now = api.clock.now();
+    let known_ms = totals.clock.offset_ms.map(|offset| now.boot_ms.saturating_add(offset));
+    let now = Reading { wall_ms: known_ms.unwrap_or(now.wall_ms), ..now };
     let count = |state| totals.sessions.get(&state).copied().unwrap_or(0);
     let lost = |loss| totals.losses.get(&loss).copied().unwrap_or(0);
     let all_lost: u64 = totals.losses.values().sum();
@@ -125,7 +131,10 @@ pub(super) async fn status_of(api: &Api, scope: Scope) -> Result<Status, ApiErro
         },
         possible_duplicates: totals.possible_duplicates,
         consent: totals.consent.unwrap_or(Consent::In),
-        clock: crate::clock::trust(&now),
+        clock: if totals.clock.source.is_some() { "trusted" } else { "untrusted" },
+        clock_source: totals.clock.source,
+        clock_since: totals.clock.since_ms.map(rfc3339),
+        estimated: totals.estimated,
     })
 }
 
@@ -178,6 +187,12 @@ pub(super) fn metrics(status: &Status) -> String {
         "counter",
         "Sessions that may have arrived twice.",
         &[("", status.possible_duplicates)],
+    );
+    family(
+        "sessions_estimated",
+        "counter",
+        "Sessions that were sent with estimated times.",
+        &[("", status.estimated)],
     );
     family("journal_bytes", "gauge", "Bytes the journal takes on disk.", &[("", status.journal.bytes)]);
     family("journal_max_bytes", "gauge", "Bytes the journal may take.", &[("", status.journal.max_bytes)]);

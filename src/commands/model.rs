@@ -24,6 +24,8 @@ pub(super) struct Status {
     pub(super) possible_duplicates: u64,
     pub(super) consent: String,
     pub(super) clock: String,
+    pub(super) clock_source: Option<String>,
+    pub(super) clock_since: Option<String>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
@@ -70,6 +72,7 @@ pub(super) struct Session {
     pub(super) state: String,
     pub(super) why: Option<String>,
     pub(super) title: Option<String>,
+    pub(super) time: Option<String>,
     pub(super) started_at: Option<String>,
     pub(super) last_event_at: Option<String>,
     pub(super) completed_at: Option<String>,
@@ -100,10 +103,19 @@ pub(super) struct Verdict {
 pub(super) struct Detail {
     #[serde(flatten)]
     pub(super) session: Session,
+    pub(super) as_recorded: AsRecorded,
     pub(super) identity_map: Option<Value>,
     pub(super) attempts: Vec<Attempt>,
     pub(super) receipt: Option<Receipt>,
     pub(super) warnings: Vec<Value>,
+}
+
+/// Times as the wall clock had them.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct AsRecorded {
+    pub(super) started_at: Option<String>,
+    pub(super) last_event_at: Option<String>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]

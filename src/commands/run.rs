@@ -7,7 +7,7 @@ use tokio::sync::watch;
 
 use super::{ExitError, Screen, load_config};
 use crate::cli::Global;
-use crate::clock::Clock;
+use crate::clock::{BUILT_MS, Clock, rfc3339};
 use crate::config::{self, Loaded};
 use crate::service::{Service, ServiceError};
 use crate::upload::{Doing, View};
@@ -134,6 +134,7 @@ fn log_to_stderr(screen: &Screen<'_>) {
         .unwrap_or_else(|| Targets::new().with_default(tracing::Level::INFO));
     let in_journal = std::env::var("JOURNAL_STREAM").is_ok_and(|stream| is_stderr(&stream));
     let layer = fmt::layer()
+        .with_timer(Stamp)
         .with_writer(std::io::stderr)
         .with_target(false)
         .with_ansi(screen.err_live && screen.style.is_on());
@@ -143,6 +144,20 @@ fn log_to_stderr(screen: &Screen<'_>) {
     } else {
         tracing_subscriber::registry().with(levels).with(layer).try_init()
     };
+}
+
+/// The wall clock, or the time since the boot as long as that clock cannot be right.
+struct Stamp;
+
+impl tracing_subscriber::fmt::time::FormatTime for Stamp {
+    fn format_time(&self, out: &mut tracing_subscriber::fmt::format::Writer<'_>) -> std::fmt::Result {
+        let now = Clock::System.now();
+        if now.wall_ms >= BUILT_MS {
+            write!(out, "{}", rfc3339(now.wall_ms))
+        } else {
+            write!(out, "boot+{}.{:03}s", now.boot_ms / 1000, now.boot_ms % 1000)
+        }
+    }
 }
 
 /// Whether standard error is the stream that systemd names by device and inode. Whatever runs below a service inherits

@@ -68,6 +68,7 @@ fn table(sessions: &[Session], now_ms: i64, width: usize, style: Style) -> Strin
     let mut rows: Vec<[String; 5]> = sessions
         .iter()
         .map(|session| {
+            let about = if session.time.as_deref() == Some("estimated") { "~" } else { "" };
             let started = session.started_at.as_deref().and_then(text::millis);
             [
                 text::visible(&session.state).into_owned(),
@@ -76,7 +77,7 @@ fn table(sessions: &[Session], now_ms: i64, width: usize, style: Style) -> Strin
                     .title
                     .as_deref()
                     .map_or(String::from("–"), |title| text::visible(title).into_owned()),
-                started.map_or(String::from("?"), |at| text::age(at, now_ms)),
+                started.map_or(String::from("?"), |at| format!("{about}{}", text::age(at, now_ms))),
                 session.events.to_string(),
             ]
         })

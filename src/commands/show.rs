@@ -125,6 +125,7 @@ impl View<'_> {
                 rows.push((label, self.moment(at), None));
             }
         }
+        self.times(detail, &mut rows);
         let size = format!("{}, {}", text::count(session.events, "event"), text::bytes(session.bytes));
         rows.push(("Size", size, None));
         if let Some(uid) = session.uid {
@@ -141,6 +142,28 @@ impl View<'_> {
         self.outlook(session, &mut rows);
         rows.extend(detail.warnings.iter().map(|item| ("Warning", warning(item), Some(Tone::Busy))));
         rows
+    }
+
+    /// How well the times are known, and what the clock had said where that was something else.
+    fn times(&self, detail: &Detail, rows: &mut Vec<layout::Fact>) {
+        match detail.session.time.as_deref() {
+            Some("estimated") => {
+                let how = "time: estimated, between what is known before and after";
+                rows.push(("Times", String::from(how), Some(Tone::Busy)));
+            }
+            Some("assumed") => {
+                rows.push(("Times", String::from("by a clock that nobody confirmed"), None));
+            }
+            _ => {}
+        }
+        let millis = |at: &Option<String>| at.as_deref().and_then(text::millis);
+        let recorded = millis(&detail.as_recorded.started_at);
+        if let (Some(shown), Some(recorded)) = (millis(&detail.session.started_at), recorded)
+            && shown.abs_diff(recorded) >= 1000
+        {
+            let said = format!("the clock said {} at its start", text::full(recorded, self.zone));
+            rows.push(("Recorded", said, None));
+        }
     }
 
     /// How the upload stands.

@@ -121,7 +121,7 @@ fn table(status: &Status, now_ms: i64, width: usize, style: Style) -> String {
         ("Link", text::visible(&status.link).into_owned(), Some(link_tone(&status.link))),
         ("Uploader", uploader(status, now_ms), Some(uploader_tone(&status.uploader.state))),
         ("Consent", consent(&status.consent), (status.consent != "in").then_some(Tone::Busy)),
-        ("Clock", clock(&status.clock), (status.clock != "trusted").then_some(Tone::Busy)),
+        ("Clock", clock(status, now_ms), (status.clock != "trusted").then_some(Tone::Busy)),
         (
             "Sessions",
             format!(
@@ -172,11 +172,22 @@ fn consent(consent: &str) -> String {
     }
 }
 
-fn clock(clock: &str) -> String {
-    match clock {
-        "untrusted" => String::from("untrusted: times are corrected once the clock is set"),
-        other => text::visible(other).into_owned(),
+fn clock(status: &Status, now_ms: i64) -> String {
+    if status.clock == "untrusted" {
+        return String::from("untrusted: times are corrected once the clock is set");
     }
+    let mut out = text::visible(&status.clock).into_owned();
+    match status.clock_source.as_deref() {
+        None => {}
+        Some("kernel") => out.push_str(", kept right by the system"),
+        Some("date") => out.push_str(", by the endpoint's answers"),
+        Some("rtc") => out.push_str(", by the hardware clock"),
+        Some(other) => out.push_str(&format!(", by {}", text::visible(other))),
+    }
+    if let Some(since) = status.clock_since.as_deref().and_then(text::millis) {
+        out.push_str(&format!(", for {}", text::span(now_ms - since)));
+    }
+    out
 }
 
 fn journal(status: &Status) -> String {

@@ -228,6 +228,11 @@ pub static KEYS: &[Key] = &[
     key!([upload] timestamp = true, live, switch(),
         "Whether xdm.timestamp, the time of the first attempt, is sent"),
 
+    key!([clock] trust = "kernel", live, text(value::parse_trust, "\"kernel\", \"endpoint\" or \"rtc\""),
+        "Whose word counts for the time besides the endpoint's: the kernel's, nobody's, or also that of a good hardware clock"),
+    key!([clock] hold_max = "7d", live, duration(ms(0), days(365), "sessions must be sent some day"),
+        "How long a session waits for its times to be known before they are estimated"),
+
     key!([retry] initial = "5s", live, duration(ms(10), hours(24), "less would hammer an endpoint that is down"),
         "Wait after the first failed attempt; doubles with each further one"),
     key!([retry] max = "1h", live, duration(ms(10), days(7), "sessions must be tried again some day"),

@@ -20,7 +20,7 @@ pub use keys::{KEYS, Key};
 pub use paths::{Places, SYSTEM_SOCKET, Scope, Surroundings, UserFolders, socket_exists};
 pub use problem::{ConfigError, ConfigProblem};
 pub(crate) use value::is_uri;
-pub use value::{Endpoint, Environment, Thin, WebOrigin, duration_text, parse_duration};
+pub use value::{ClockTrust, Endpoint, Environment, Thin, WebOrigin, duration_text, parse_duration};
 
 use layers::Layers;
 
@@ -41,6 +41,8 @@ pub struct Config {
     pub session: Session,
     /// Section `[upload]`.
     pub upload: Upload,
+    /// Section `[clock]`.
+    pub clock: ClockSection,
     /// Section `[retry]`.
     pub retry: Retry,
     /// Section `[identity]`.
@@ -95,6 +97,8 @@ sections! {
         reconnect_jitter: Duration,
         timestamp: bool,
     }
+    /// Whose word counts for the time.
+    ClockSection { trust: ClockTrust, hold_max: Duration }
     /// When it is sent again.
     Retry { initial: Duration, max: Duration, pause_initial: Duration, pause_max: Duration }
     /// Who watched, when the player does not say.
@@ -148,6 +152,7 @@ impl Config {
                 reconnect_jitter: none,
                 timestamp: false,
             },
+            clock: ClockSection { trust: ClockTrust::Endpoint, hold_max: none },
             retry: Retry { initial: none, max: none, pause_initial: none, pause_max: none },
             identity: Identity { namespace: String::new(), id: None },
             implementation: Implementation {

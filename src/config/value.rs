@@ -286,6 +286,27 @@ choice! {
     }
 }
 
+/// Whose word counts for the wall clock, besides the `Date` of the endpoint's answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClockTrust {
+    /// The kernel's, when something keeps the clock synchronised.
+    Kernel,
+    /// Nobody's.
+    Endpoint,
+    /// The kernel's, and that of a hardware clock.
+    Rtc,
+}
+
+/// The word for whose word counts.
+pub(super) fn parse_trust(text: &str) -> Result<ClockTrust, String> {
+    match text {
+        "kernel" => Ok(ClockTrust::Kernel),
+        "endpoint" => Ok(ClockTrust::Endpoint),
+        "rtc" => Ok(ClockTrust::Rtc),
+        _ => Err(format!("{text:?} is not known: write one of \"kernel\", \"endpoint\", \"rtc\"")),
+    }
+}
+
 /// The word for a consent.
 pub(super) fn parse_consent(text: &str) -> Result<Consent, String> {
     Consent::parse(text)

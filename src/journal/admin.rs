@@ -151,7 +151,7 @@ impl Core {
                     "INSERT INTO losses (name, owner, key, events, detail, wall_ms)
                      VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
                 )?
-                .execute(params![loss.as_str(), owner, key, events, detail, self.clock.now().wall_ms])?;
+                .execute(params![loss.as_str(), owner, key, events, detail, self.wall_now()])?;
         }
         self.touched = true;
         if let Some(open) = self.open.remove(&id) {
@@ -173,7 +173,7 @@ impl Core {
 
     /// Erases every session in every state, and with them whatever could name the person: keys, titles, identities.
     fn purge(&mut self) -> Result<(), Refusal> {
-        let wall_ms = self.clock.now().wall_ms;
+        let wall_ms = self.wall_now();
         self.conn.execute(
             "INSERT INTO counters (owner, name, value)
              SELECT s.owner, 'purged', count(*) FROM events e JOIN sessions s ON s.id = e.session

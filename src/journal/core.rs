@@ -15,6 +15,7 @@ use super::open::{Followed, Open};
 use super::schema::{self, OpenError, beside};
 use super::space::Reserve;
 use super::{Policy, Refusal, Signals};
+use crate::anchor::boots::History;
 use crate::clock::{Clock, Moment};
 use crate::event::EventType;
 use crate::session::{self, Consent, Key, OpenTimes, Why};
@@ -33,6 +34,7 @@ pub(super) struct Core {
     pub(super) clock: Clock,
     pub(super) policy: Policy,
     pub(super) boot: i64,
+    pub(super) history: History,
     pub(super) open: HashMap<i64, Open>,
     pub(super) open_by_key: HashMap<(u32, Key), i64>,
     /// Bytes that the events of each user take, about.
@@ -108,6 +110,7 @@ impl Core {
             clock,
             policy,
             boot: 0,
+            history: History::default(),
             open: HashMap::new(),
             open_by_key: HashMap::new(),
             taken: HashMap::new(),
@@ -176,16 +179,7 @@ impl Core {
     /// Writes down which boot this is.
     fn name_boot(&mut self) -> rusqlite::Result<()> {
         let now = self.clock.now();
-        self.conn.execute(
-            "INSERT INTO boots (boot_id, first_boot_ms, first_wall_ms) VALUES (?1, ?2, ?3)
-             ON CONFLICT (boot_id) DO NOTHING",
-            params![self.clock.boot_id(), now.boot_ms, now.wall_ms],
-        )?;
-        self.boot = self.conn.query_row(
-            "SELECT id FROM boots WHERE boot_id = ?1",
-            [self.clock.boot_id()],
-            |row| row.get(0),
-        )?;
+        self.boot = self.enter_boot(&now)?;
         Ok(())
     }
 
@@ -207,6 +201,7 @@ impl Core {
         self.close_interrupted_attempts()?;
         self.end_network_waits_of_other_boots()?;
         self.reload()?;
+        self.look_at_clock()?;
         let now = self.now();
         for (id, open) in self.left_by_other_boots()? {
             self.write_completion(id, &open, Why::Boot, &now)?;
@@ -237,6 +232,7 @@ impl Core {
         self.consent = self.setting("consent")?.unwrap_or(self.policy.initial_consent);
         self.next_event =
             self.conn.query_row("SELECT coalesce(max(id), 0) + 1 FROM events", [], |row| row.get(0))?;
+        self.history = self.read_history()?;
         let open = self.read_open("started_boot = ?1")?;
         self.open_by_key =
             open.iter().map(|(id, session)| ((session.owner, session.key.clone()), *id)).collect();

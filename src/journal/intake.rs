@@ -46,6 +46,7 @@ impl Core {
         self.take_reserve(self.now().boot_ms)?;
         // A deadline holds from its moment on, whether or not the timer has fired yet.
         self.complete_due()?;
+        self.look_at_clock()?;
         if let Some(id) = self.open_by_key.get(&(append.owner, append.key.clone())).copied() {
             let plan = self.plan_for_open(id, &append)?;
             self.check_room(&append, &plan)?;

@@ -39,7 +39,7 @@ impl Core {
         let mut rest = id;
         let mut parts = Vec::new();
         while let Some(session) = self.outgoing(rest)? {
-            let (at, order) = in_order(&session.events);
+            let (at, order) = in_order(&session.events, &session.timing.offsets);
             // The start stands where the earliest event does, whatever its own time.
             let mut times: Vec<i64> = order.iter().map(|&n| at[n]).collect();
             if let [start, next, ..] = &mut times[..] {

@@ -4,6 +4,7 @@
 //! comes after the commit that holds the job is synced.
 
 mod admin;
+mod anchors;
 mod aside;
 mod core;
 mod heal;
@@ -36,8 +37,9 @@ use crate::clock::Clock;
 use crate::event::{EventType, Problem};
 use crate::session::{Consent, Key, Limits, State, Why};
 
+pub use self::anchors::{ClockStatus, DateSeen, Known, TimeBasis, Timing, Trust};
 pub use self::outbox::{Fit, Next, Outgoing, StoredEvent};
-pub use self::query::{Attempt, Detail, Page, Recorded, Status, Summary};
+pub use self::query::{AsRecorded, Attempt, Detail, Page, Recorded, Status, Summary};
 pub(crate) use self::rows::body_sum;
 pub use self::schema::OpenError;
 pub use self::settle::{Action, Settlement};
@@ -78,6 +80,10 @@ pub struct Policy {
     pub keep_receipts_ms: i64,
     /// How long quarantined sessions are kept.
     pub keep_quarantined_ms: i64,
+    /// How long a session waits for its times to be known.
+    pub hold_max_ms: i64,
+    /// Whose word counts for the wall clock.
+    pub trust: Trust,
     /// Consent as long as nobody has said anything.
     pub initial_consent: Consent,
 }

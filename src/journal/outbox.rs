@@ -2,10 +2,11 @@
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
+use super::anchors::Release;
 use super::core::Core;
 use super::rows::{EventRow, Run, SessionRow, event_sum, session_sum};
-use super::{Journal, Refusal};
-use crate::anchor::EventTimes;
+use super::{Journal, Refusal, TimeBasis, Timing};
+use crate::anchor::{EventTimes, Offsets};
 use crate::clock::Moment;
 use crate::event::EventType;
 use crate::session::{Consent, Name, State};
@@ -74,6 +75,10 @@ pub struct Outgoing {
     pub refused_bytes: Option<i64>,
     /// What the first attempt was made to fit, so that the next one has the same bytes.
     pub fit: Option<Fit>,
+    /// How boot time becomes wall time, frozen at the first attempt.
+    pub timing: Timing,
+    /// The present wall time, unless nobody can tell.
+    pub now_ms: Option<i64>,
     /// The events, in order of arrival.
     pub events: Vec<StoredEvent>,
 }
@@ -85,14 +90,33 @@ pub enum Next {
     Ready(i64),
     /// Something at this boot time, nothing before.
     At(i64),
+    /// Whatever is due waits for the time to be known, at most until this boot time.
+    Clock(i64),
     /// Nothing.
     Nothing,
 }
 
+impl Next {
+    /// What there is to do with both. Whatever waits for the time is told of, so that somebody asks for it.
+    fn or_sooner(self, other: Next) -> Next {
+        match (self, other) {
+            (Next::Nothing, other) => other,
+            (Next::At(one), Next::At(other)) => Next::At(one.min(other)),
+            (Next::Clock(one), Next::At(other) | Next::Clock(other))
+            | (Next::At(one), Next::Clock(other)) => Next::Clock(one.min(other)),
+            (this, _) => this,
+        }
+    }
+}
+
 impl Journal {
-    /// The oldest session that is due and not among `skip`.
-    pub async fn next_due(&self, skip: Vec<i64>) -> Result<Next, Refusal> {
-        self.call(move |core| core.next_due(&skip)).await
+    /// The oldest session that is due and not among `skip`. `assume`: a clock that looks right is good enough.
+    pub async fn next_due(&self, skip: Vec<i64>, assume: bool) -> Result<Next, Refusal> {
+        self.call(move |core| {
+            core.look_at_clock()?;
+            core.next_due(&skip, assume)
+        })
+        .await
     }
 
     /// Everything a payload is made of; `None` when the session is gone.
@@ -106,10 +130,11 @@ impl Journal {
         id: i64,
         timestamp_ms: Option<i64>,
         fit: Fit,
+        timing: Timing,
         body: &[u8],
     ) -> Result<Option<u32>, Refusal> {
         let (bytes, sum) = (i64::try_from(body.len()).unwrap_or(i64::MAX), super::rows::body_sum(body));
-        self.call(move |core| core.begin_attempt(id, timestamp_ms, fit, bytes, sum)).await
+        self.call(move |core| core.begin_attempt(id, timestamp_ms, fit, timing, bytes, sum)).await
     }
 
     /// A new path: sessions that waited for the network wait no longer.
@@ -163,10 +188,11 @@ pub(super) fn wait_set(row: &Row<'_>, at: usize) -> rusqlite::Result<Option<Mome
 }
 
 impl Core {
-    fn next_due(&self, skip: &[i64]) -> Result<Next, Refusal> {
+    fn next_due(&self, skip: &[i64], assume: bool) -> Result<Next, Refusal> {
         let now = self.now();
         let mut query = self.conn.prepare_cached(
-            "SELECT id, wait_ms, wait_boot, wait_boot_ms, wait_wall_ms FROM sessions
+            "SELECT id, wait_ms, wait_boot, wait_boot_ms, wait_wall_ms, started_boot,
+                 completed_boot, completed_boot_ms, completed_wall_ms FROM sessions
              WHERE state = 'completed' ORDER BY id",
         )?;
         let mut rows = query.query([])?;
@@ -177,27 +203,29 @@ impl Core {
                 continue;
             }
             let left = wait_set(row, 2)?
-                .map_or(Ok::<_, rusqlite::Error>(0), |set| Ok(now.remaining(&set, row.get(1)?)))?;
-            if left == 0 {
-                return Ok(Next::Ready(id));
-            }
-            let at = now.boot_ms + left;
-            next = match next {
-                Next::At(old) => Next::At(old.min(at)),
-                _ => Next::At(at),
+                .map_or(Ok::<_, rusqlite::Error>(0), |set| Ok(self.remaining(&set, row.get(1)?)))?;
+            let found = match left {
+                0 => {
+                    let completed = wait_set(row, 6)?.unwrap_or(now);
+                    match self.released(id, row.get(5)?, &completed, assume)? {
+                        Release::Now => return Ok(Next::Ready(id)),
+                        Release::Held(until) => Next::Clock(until),
+                    }
+                }
+                left => Next::At(now.boot_ms + left),
             };
+            next = next.or_sooner(found);
         }
         Ok(next)
     }
 
     pub(super) fn outgoing(&self, id: i64) -> Result<Option<Outgoing>, Refusal> {
-        let now = self.now();
         let mut query = self.conn.prepare_cached(
             "SELECT owner, key, state, identity_map, identity_origin, player_name, channel, implementation,
                     started_boot, started_boot_ms, started_wall_ms, first_event, checksum,
                     last_event, completed_sum, timestamp_ms, payload_sum, attempts, answers, unreached,
                     first_answer_boot, first_answer_boot_ms, first_answer_wall_ms, generation, resumes, refused_bytes, budget, gap_ms,
-                    (SELECT proven FROM proven_sessions p WHERE p.id = sessions.id)
+                    offset_ms, time, (SELECT proven FROM proven_sessions p WHERE p.id = sessions.id)
              FROM sessions WHERE id = ?1",
         )?;
         let mut rows = query.query([id])?;
@@ -223,6 +251,14 @@ impl Core {
         if row.get::<_, Option<i64>>(14)?.is_some_and(|expected| expected != run.sum) {
             return Err(damaged("an event that is missing or out of place"));
         }
+        let times: Vec<EventTimes> = events.iter().map(|event| event.times).collect();
+        let boot = frozen.started[0];
+        let timing = match (row.get(28)?, row.get_ref(29)?.as_str_or_null()?.and_then(TimeBasis::parse)) {
+            (Some(believed_ms), Some(basis)) => {
+                Timing { offsets: Offsets { believed_ms, first_ms: self.first_offset(boot) }, basis }
+            }
+            _ => self.timing(boot, &times),
+        };
         let state = State::parse(row.get_ref(2)?.as_str()?).unwrap_or(State::Completed);
         Ok(Some(Outgoing {
             id,
@@ -242,8 +278,10 @@ impl Core {
             payload_sum: row.get(16)?,
             attempts: row.get(17)?,
             answers: row.get(18)?,
-            answering_ms: wait_set(row, 20)?.map_or(0, |first| now.since(&first)),
+            answering_ms: wait_set(row, 20)?.map_or(0, |first| self.since(&first)),
             unreached: row.get(19)?,
+            timing,
+            now_ms: self.history.now_ms(&self.clock.now()),
             events,
             key: Name::text(&key, frozen.generation),
         }))
@@ -264,24 +302,40 @@ impl Core {
         id: i64,
         timestamp_ms: Option<i64>,
         fit: Fit,
+        timing: Timing,
         bytes: i64,
         sum: i64,
     ) -> Result<Option<u32>, Refusal> {
-        let attempt: Option<u32> = self
+        let attempt: Option<(u32, u32)> = self
             .conn
             .prepare_cached(
                 "UPDATE sessions SET attempts = attempts + 1, timestamp_ms = iif(attempts = 0, ?2, timestamp_ms),
-                     payload_sum = coalesce(payload_sum, ?3), budget = ?4, gap_ms = ?5
-                 WHERE id = ?1 AND state = 'completed' RETURNING attempts",
+                     payload_sum = coalesce(payload_sum, ?3), budget = ?4, gap_ms = ?5,
+                     offset_ms = coalesce(offset_ms, ?6), time = coalesce(time, ?7)
+                 WHERE id = ?1 AND state = 'completed' RETURNING attempts, owner",
             )?
-            .query_row(params![id, timestamp_ms, sum, fit.budget, fit.gap_ms], |row| row.get(0))
+            .query_row(
+                params![
+                    id,
+                    timestamp_ms,
+                    sum,
+                    fit.budget,
+                    fit.gap_ms,
+                    timing.offsets.believed_ms,
+                    timing.basis.as_str()
+                ],
+                |row| Ok((row.get(0)?, row.get(1)?)),
+            )
             .optional()?;
-        let Some(attempt) = attempt else { return Ok(None) };
+        let Some((attempt, owner)) = attempt else { return Ok(None) };
+        if attempt == 1 && timing.basis == TimeBasis::Estimated {
+            self.count(owner, "estimated", 1)?;
+        }
         self.conn
             .prepare_cached(
                 "INSERT INTO attempts (session, n, started_wall_ms, bytes) VALUES (?1, ?2, ?3, ?4)",
             )?
-            .execute(params![id, attempt, self.clock.now().wall_ms, bytes])?;
+            .execute(params![id, attempt, self.wall_now(), bytes])?;
         self.conn
             .prepare_cached("DELETE FROM attempts WHERE session = ?1 AND n <= ?2")?
             .execute(params![id, i64::from(attempt) - ATTEMPTS_KEPT])?;

@@ -9,8 +9,8 @@ use serde_json::value::RawValue;
 use super::core::Core;
 use super::outbox::StoredEvent;
 use super::schema::beside;
-use super::{Journal, Outgoing, Refusal, Scope};
-use crate::clock::rfc3339;
+use super::{ClockStatus, Journal, Outgoing, Refusal, Scope, TimeBasis};
+use crate::clock::{Moment, rfc3339};
 use crate::session::{Consent, Loss, Name, State, Why};
 
 /// One session, as lists show it.
@@ -26,6 +26,8 @@ pub struct Summary {
     pub why: Option<Why>,
     /// A title for people.
     pub title: Option<String>,
+    /// How well the times of its events are known.
+    pub time: TimeBasis,
     /// When it was started.
     pub started_at: String,
     /// When its last event came.
@@ -77,6 +79,8 @@ pub struct Detail {
     /// As in lists.
     #[serde(flatten)]
     pub summary: Summary,
+    /// What the wall clock said at the time.
+    pub as_recorded: AsRecorded,
     /// Who watched, frozen at the start.
     pub identity_map: Option<Box<RawValue>>,
     /// The last attempts, oldest first.
@@ -92,6 +96,15 @@ pub struct Detail {
     pub warnings: Option<Box<RawValue>>,
     /// What the endpoint confirmed.
     pub receipt: Option<Box<RawValue>>,
+}
+
+/// Times as the wall clock had them, right or wrong.
+#[derive(Debug, Clone, Serialize)]
+pub struct AsRecorded {
+    /// When it was started.
+    pub started_at: String,
+    /// When its last event came.
+    pub last_event_at: Option<String>,
 }
 
 /// One page of a list.
@@ -123,6 +136,10 @@ pub struct Status {
     pub delivered: u64,
     /// Events ever lost, per name.
     pub losses: HashMap<Loss, u64>,
+    /// Sessions that were sent with estimated times.
+    pub estimated: u64,
+    /// Whether the time is known.
+    pub clock: ClockStatus,
     /// Times a session may have arrived twice.
     pub possible_duplicates: u64,
     /// Bytes on disk.
@@ -171,7 +188,11 @@ impl Journal {
 
     /// Totals.
     pub async fn status(&self, scope: Scope) -> Result<Status, Refusal> {
-        self.call(move |core| core.status(scope)).await
+        self.call(move |core| {
+            core.look_at_clock()?;
+            core.status(scope)
+        })
+        .await
     }
 }
 
@@ -182,7 +203,8 @@ fn only(scope: Scope) -> Option<u32> {
 
 const SUMMARY: &str = "SELECT id, key, owner, state, why, title, started_wall_ms, completed_wall_ms,
     settled_wall_ms, events, bytes, attempts, wait_ms, wait_boot, wait_boot_ms, wait_wall_ms, verdict, last_event,
-    identity_map, receipt, generation, continues, warnings FROM sessions";
+    identity_map, receipt, generation, continues, warnings, started_boot, started_boot_ms, completed_boot,
+    completed_boot_ms, settled_boot, settled_boot_ms, offset_ms, time FROM sessions";
 
 fn raw(text: Option<String>) -> Option<Box<RawValue>> {
     text.and_then(|text| RawValue::from_string(text).ok())
@@ -226,10 +248,14 @@ impl Core {
     fn summary(&self, row: &Row<'_>) -> Result<Summary, Refusal> {
         let id: i64 = row.get(0)?;
         let state = State::parse(row.get_ref(3)?.as_str()?).unwrap_or(State::Completed);
-        let started: i64 = row.get(6)?;
-        let time =
-            |at| -> rusqlite::Result<Option<String>> { Ok(row.get::<_, Option<i64>>(at)?.map(rfc3339)) };
-        let settled = time(8)?;
+        let frozen: Option<i64> = row.get(29)?;
+        let started = Moment { boot: row.get(23)?, boot_ms: row.get(24)?, wall_ms: row.get(6)? };
+        let time = |wall_at: usize, boot_at: usize| -> rusqlite::Result<Option<String>> {
+            let Some(boot) = row.get(boot_at)? else { return Ok(None) };
+            let moment = Moment { boot, boot_ms: row.get(boot_at + 1)?, wall_ms: row.get(wall_at)? };
+            Ok(Some(rfc3339(self.shown(&moment, None))))
+        };
+        let settled = time(8, 27)?;
         let (events, bytes, last_event) = match self.open.get(&id) {
             Some(open) => (open.run.events, open.run.bytes, Some(open.last_event)),
             None => (
@@ -238,17 +264,12 @@ impl Core {
                 row.get(17)?,
             ),
         };
-        let last_event_at: Option<i64> = self
-            .conn
-            .prepare_cached("SELECT wall_ms FROM events WHERE id = ?1 AND session = ?2")?
-            .query_row(params![last_event, id], |row| row.get(0))
-            .optional()?;
+        let last_event_at = self.moment_of_event(id, last_event)?;
         let wait_ms: i64 = row.get(12)?;
         let next_attempt_at = match (state, row.get::<_, Option<i64>>(13)?) {
             (State::Completed, Some(boot)) if wait_ms > 0 => {
                 let set = crate::clock::Moment { boot, boot_ms: row.get(14)?, wall_ms: row.get(15)? };
-                let now = self.now();
-                Some(rfc3339(now.wall_ms + now.remaining(&set, wait_ms)))
+                Some(rfc3339(self.wall_now().saturating_add(self.remaining(&set, wait_ms))))
             }
             _ => None,
         };
@@ -258,9 +279,13 @@ impl Core {
             state,
             why: row.get_ref(4)?.as_str_or_null().map_err(rusqlite::Error::from)?.and_then(Why::parse),
             title: row.get(5)?,
-            started_at: rfc3339(started),
-            last_event_at: last_event_at.map(rfc3339),
-            completed_at: time(7)?,
+            time: match row.get_ref(30)?.as_str_or_null().map_err(rusqlite::Error::from)? {
+                Some(frozen) => TimeBasis::parse(frozen).unwrap_or_default(),
+                None => self.basis_now(started.boot),
+            },
+            started_at: rfc3339(self.shown(&started, frozen)),
+            last_event_at: last_event_at.map(|moment| rfc3339(self.shown(&moment, frozen))),
+            completed_at: time(7, 25)?,
             delivered_at: settled.clone().filter(|_| state == State::Delivered),
             quarantined_at: settled.filter(|_| state == State::Quarantined),
             events,
@@ -297,6 +322,7 @@ impl Core {
             .collect::<Result<_, _>>()?;
         Ok(Detail {
             summary: self.summary(row)?,
+            as_recorded: self.as_recorded(row)?,
             identity_map: raw(row.get(18)?),
             attempts,
             continues: self.name_where("id = ?1", row.get(21)?)?,
@@ -304,6 +330,26 @@ impl Core {
             warnings: raw(row.get(22)?),
             receipt: raw(row.get(19)?),
         })
+    }
+
+    fn as_recorded(&self, row: &Row<'_>) -> Result<AsRecorded, Refusal> {
+        let id: i64 = row.get(0)?;
+        let last_event = self.open.get(&id).map_or(row.get(17), |open| Ok(Some(open.last_event)))?;
+        let last = self.moment_of_event(id, last_event)?;
+        Ok(AsRecorded {
+            started_at: rfc3339(row.get(6)?),
+            last_event_at: last.map(|moment| rfc3339(moment.wall_ms)),
+        })
+    }
+
+    fn moment_of_event(&self, session: i64, event: Option<i64>) -> Result<Option<Moment>, Refusal> {
+        Ok(self
+            .conn
+            .prepare_cached("SELECT boot, boot_ms, wall_ms FROM events WHERE id = ?1 AND session = ?2")?
+            .query_row(params![event, session], |row| {
+                Ok(Moment { boot: row.get(0)?, boot_ms: row.get(1)?, wall_ms: row.get(2)? })
+            })
+            .optional()?)
     }
 
     fn name_where(&self, which: &str, id: Option<i64>) -> Result<Option<String>, Refusal> {
@@ -333,7 +379,8 @@ impl Core {
 
     fn status(&self, scope: Scope) -> Result<Status, Refusal> {
         let owner = only(scope);
-        let mut status = Status { consent: Some(self.consent), ..Status::default() };
+        let mut status =
+            Status { consent: Some(self.consent), clock: self.clock_status(), ..Status::default() };
         let mut query = self.conn.prepare_cached(
             "SELECT state, count(*), sum(iif(state IN ('completed', 'quarantined'), events, 0)) FROM sessions
              WHERE ?1 IS NULL OR owner = ?1 GROUP BY state",
@@ -355,6 +402,7 @@ impl Core {
             let value = row.get::<_, i64>(1)?.unsigned_abs();
             match row.get_ref(0)?.as_str()? {
                 "delivered" => status.delivered = value,
+                "estimated" => status.estimated = value,
                 "possible_duplicates" => status.possible_duplicates = value,
                 name => {
                     if let Some(loss) = Loss::parse(name) {

@@ -4,7 +4,7 @@ use rusqlite::{OptionalExtension, params};
 
 use super::core::Core;
 use super::{Journal, Refusal};
-use crate::clock::{Clock, Moment};
+use crate::clock::Moment;
 
 /// What is to become of a session after an attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,7 +72,7 @@ impl Journal {
 }
 
 fn verdict_json(
-    clock: &Clock,
+    at_ms: i64,
     verdict: &str,
     status: Option<u16>,
     reason: &str,
@@ -80,7 +80,7 @@ fn verdict_json(
 ) -> serde_json::Value {
     serde_json::json!({
         "verdict": verdict, "status": status, "reason": reason, "detail": detail,
-        "at": crate::clock::rfc3339(clock.now().wall_ms),
+        "at": crate::clock::rfc3339(at_ms),
     })
 }
 
@@ -103,14 +103,14 @@ impl Core {
             .execute(params![
                 id,
                 attempt,
-                now.wall_ms,
+                self.wall_of(&now),
                 status,
                 verdict,
                 reason,
                 detail,
                 settlement.maybe_delivered
             ])?;
-        let last = verdict_json(&self.clock, verdict, *status, reason, detail).to_string();
+        let last = verdict_json(self.wall_now(), verdict, *status, reason, detail).to_string();
         self.conn
             .prepare_cached("UPDATE sessions SET verdict = ?2 WHERE id = ?1")?
             .execute(params![id, last])?;
@@ -178,7 +178,7 @@ impl Core {
     }
 
     fn quarantine(&mut self, id: i64, reason: &str, detail: &str) -> Result<(), Refusal> {
-        let verdict = verdict_json(&self.clock, "quarantine", None, reason, detail).to_string();
+        let verdict = verdict_json(self.wall_now(), "quarantine", None, reason, detail).to_string();
         self.conn
             .prepare_cached("UPDATE sessions SET verdict = ?2 WHERE id = ?1 AND state = 'completed'")?
             .execute(params![id, verdict])?;

@@ -6,7 +6,7 @@ use super::core::Core;
 use super::outbox::{Outgoing, StoredEvent};
 use super::rows::{EventRow, Run, SessionRow, event_sum, session_sum};
 use super::{Journal, Refusal};
-use crate::anchor::{self, EventTimes};
+use crate::anchor::{self, EventTimes, Offsets};
 use crate::course::{Continuing, Course};
 use crate::event::EventType;
 use crate::session::Name;
@@ -66,9 +66,9 @@ impl Split {
 
 /// When each event happened, and the positions of all of them in the order of sending: by time, then by arrival, the
 /// start first.
-pub fn in_order(events: &[StoredEvent]) -> (Vec<i64>, Vec<usize>) {
+pub fn in_order(events: &[StoredEvent], offsets: &Offsets) -> (Vec<i64>, Vec<usize>) {
     let times: Vec<_> = events.iter().map(|event| event.times).collect();
-    let at = anchor::resolve(&times);
+    let at = anchor::resolve(&times, offsets);
     let mut order: Vec<usize> = (0..events.len()).collect();
     order.sort_by_key(|&n| (events[n].kind != EventType::SessionStart, at[n]));
     (at, order)
@@ -139,11 +139,11 @@ impl Core {
             "INSERT INTO sessions (owner, key, generation, continues, resumes, state, why, title, identity_map,
                  identity_origin, player_name, channel, implementation, started_boot, started_boot_ms,
                  started_wall_ms, first_event, checksum, completed_boot, completed_boot_ms, completed_wall_ms,
-                 max_seq, course, warnings)
+                 max_seq, course, warnings, offset_ms, time)
              SELECT owner, key, (SELECT max(generation) + 1 FROM sessions o WHERE o.owner = s.owner AND o.key = s.key),
                  id, 1, state, why, title, identity_map, identity_origin, player_name, channel, implementation,
                  started_boot, started_boot_ms, started_wall_ms, 0, 0, completed_boot, completed_boot_ms,
-                 completed_wall_ms, max_seq, course, json_array(?2)
+                 completed_wall_ms, max_seq, course, json_array(?2), offset_ms, time
              FROM sessions s WHERE id = ?1 RETURNING id",
             params![id, warning],
             |row| row.get(0),

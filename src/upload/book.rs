@@ -12,7 +12,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::verdict::{Judgement, Verdict};
-use crate::clock::Moment;
+use crate::clock::{Moment, left_of};
 use crate::journal::{Action, Outgoing};
 use crate::link::Evidence;
 
@@ -156,14 +156,23 @@ impl Book {
         true
     }
 
-    /// The service starts, in this boot: what a pause waits for may have been put right while it was down, and a new
-    /// boot is a new path.
-    pub fn wake(&mut self, boot: i64) {
-        self.gates.retain(|gate| match gate.kind {
-            GateKind::Network => gate.set.boot == boot,
-            GateKind::Endpoint => true,
-            GateKind::Pause => false,
-        });
+    /// When the waits were begun, in the order in which [`Book::wake`] wants to know how long ago that was.
+    pub fn begun(&self) -> Vec<Moment> {
+        self.gates.iter().map(|gate| gate.set).collect()
+    }
+
+    /// The service starts, now; `passed` are the milliseconds since each wait was begun, in whatever boot. What a pause
+    /// waits for may have been put right while it was down, and a new boot is a new path.
+    pub fn wake(&mut self, now: Moment, passed: &[i64]) {
+        for (gate, passed) in self.gates.iter_mut().zip(passed) {
+            let is_old = gate.set.boot != now.boot;
+            if gate.kind == GateKind::Network && is_old {
+                gate.wait_ms = 0;
+            } else if is_old {
+                (gate.wait_ms, gate.set) = (left_of(gate.wait_ms, *passed), now);
+            }
+        }
+        self.gates.retain(|gate| gate.kind != GateKind::Pause && gate.wait_ms > 0);
     }
 
     /// What holds everything back, and for how many milliseconds more.

@@ -1,5 +1,6 @@
 //! The loop behind the uploader: wait, claim, send, settle.
 
+mod ask;
 mod landing;
 
 use std::collections::HashMap;
@@ -9,12 +10,13 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{Id, JoinSet};
 
+use self::ask::Asking;
 use self::landing::{Made, Trip};
 use super::book::{Book, Delays, GateKind};
 use super::cut::cut;
 use super::ledger::{Ledger, Patience};
 use super::retry::Backoff;
-use super::send::{Deadlines, Outcome, Sender, Sent};
+use super::send::{Deadlines, Outcome, Sender, Sent, ValidAt};
 use super::verdict::Hint;
 use super::{Built, Command, Doing, Shape, Uploader, View, body_of, fit_of, shape_for};
 use crate::clock::{Clock, Moment};
@@ -53,6 +55,9 @@ pub struct Courier {
     /// The configuration that `sender` was made from.
     config: Arc<Config>,
     sender: Arc<Sender>,
+    /// The moment at which certificates must be valid.
+    valid_at: Arc<ValidAt>,
+    asking: Asking,
     book: Book,
     ledger: Ledger,
     boot: i64,
@@ -89,22 +94,27 @@ impl Courier {
         let (view, shown) = watch::channel(View::of(Doing::Idle));
         let book = parts.journal.book().await?;
         let mut book: Book = book.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
-        let boot = parts.journal.now().await?.boot;
-        book.wake(boot);
+        let now = parts.journal.now().await?;
+        let boot = now.boot;
+        let passed = parts.journal.passed_since(book.begun()).await?;
+        book.wake(now, &passed);
         let config = parts.config.borrow().clone();
         book.turn_to(config.endpoint.as_str());
         let (hint, hints) = watch::channel(None);
         let (shape, shaped) = watch::channel(shape_of(&config, &book));
         let link = parts.link.watch();
         let state = *link.borrow();
-        let sender = Arc::new(sender_for(&config));
-        let courier = Courier {
+        let valid_at = ValidAt::new(parts.clock.clone());
+        let sender = Arc::new(sender_for(&config, &valid_at));
+        let mut courier = Courier {
             commands: queue,
             view,
             shape,
             signals: parts.journal.signals(),
             config,
             sender,
+            valid_at,
+            asking: Asking::default(),
             book,
             ledger: Ledger::default(),
             boot,
@@ -123,6 +133,7 @@ impl Courier {
             link,
             parts,
         };
+        courier.learn_time().await?;
         Ok((courier, Uploader { commands, view: shown, shape: shaped, hint: hints }))
     }
 
@@ -148,7 +159,7 @@ impl Courier {
                 _ = self.link.changed() => {}
                 changed = self.signals.changed() => if changed.is_err() { break },
                 // A set clock or a resume: look at the clocks again.
-                _ = steps.changed() => {}
+                _ = steps.changed() => self.asking.begin_anew(),
                 changed = self.parts.config.changed() => if changed.is_err() { break },
                 Some(command) = self.commands.recv() => self.obey(command).await,
                 () = stop.requested() => break,
@@ -162,6 +173,7 @@ impl Courier {
     async fn step(&mut self) -> Option<i64> {
         self.path_changed();
         self.reload();
+        self.note_date().await;
         let now = self.now().boot_ms;
         let unwritten = self.ledger.write(&self.parts.journal, &self.book, now).await;
         let (view, wake) = match self.patience.until(now) {
@@ -180,15 +192,12 @@ impl Courier {
                 }
             },
         };
-        let view = match self.sends.len() {
-            0 => {
-                self.forced = false;
-                // Kept, a connection would wake the device once more to be closed.
-                self.sender.drop_pool();
-                view
-            }
-            _ => View::of(Doing::Sending),
-        };
+        if self.sends.is_empty() {
+            self.forced = false;
+            // Kept, a connection would wake the device once more to be closed.
+            self.sender.drop_pool();
+        }
+        let view = if self.trips.is_empty() { view } else { View::of(Doing::Sending) };
         self.view.send_if_modified(|old| std::mem::replace(old, view.clone()) != view);
         wake.into_iter().chain(unwritten).min()
     }
@@ -237,6 +246,7 @@ impl Courier {
                     self.start(id).await?;
                 }
                 Next::Ready(_) => return Ok((View::of(Doing::Sending), None)),
+                Next::Clock(until) => return self.ask_time(until).await,
                 Next::At(at) => {
                     let view = View { next_attempt_ms: Some(at), ..View::of(Doing::Waiting) };
                     return Ok((View { reason: Some("backoff".into()), ..view }, Some(at)));
@@ -253,18 +263,19 @@ impl Courier {
         let in_hand = self.trips.values().map(|trip| trip.session.id);
         let skip: Vec<i64> =
             in_hand.chain(self.ledger.unsettled()).chain(self.unreadable.keys().copied()).collect();
-        let doubted = self.book.doubted();
+        let (doubted, assume) = (self.book.doubted(), self.assume());
         let journal = &self.parts.journal;
         let mut next = Next::Nothing;
         if !doubted.is_empty() {
-            next = journal.next_due([&skip[..], &doubted].concat()).await?;
+            next = journal.next_due([&skip[..], &doubted].concat(), assume).await?;
         }
         if !matches!(next, Next::Ready(_)) {
-            next = journal.next_due(skip).await?;
+            next = journal.next_due(skip, assume).await?;
         }
         Ok(match (next, self.unreadable.values().min()) {
             (Next::Nothing, Some(until)) => Next::At(*until),
             (Next::At(at), Some(until)) => Next::At(at.min(*until)),
+            (Next::Clock(at), Some(until)) => Next::Clock(at.min(*until)),
             (next, _) => next,
         })
     }
@@ -298,8 +309,7 @@ impl Courier {
 
     /// Builds the payload of a session, counts the attempt, and sends it.
     async fn start(&mut self, id: i64) -> Result<(), Refusal> {
-        let timestamp = self.config.upload.timestamp.then_some(self.parts.clock.now().wall_ms);
-        let (session, built) = match self.pack(id, timestamp).await {
+        let (session, timestamp, built) = match self.pack(id).await {
             Ok(Some(packed)) => packed,
             Ok(None) => return Ok(()),
             // That is no fault of this session's.
@@ -320,20 +330,21 @@ impl Courier {
         if session.payload_sum.is_some_and(|sum| sum != body_sum(&body)) {
             tracing::error!(session = session.key, "the payload differs from that of the first attempt");
         }
-        let begun = self.parts.journal.begin_attempt(id, timestamp, fit, &body).await?;
+        let begun = self.parts.journal.begin_attempt(id, timestamp, fit, session.timing, &body).await?;
         let Some(attempt) = begun else { return Ok(()) };
         tracing::info!(session = session.key, attempt, bytes = body.len(), "sending");
         self.last_start = Some(self.now().boot_ms);
         let (sender, sent) = (self.sender.clone(), Sent::default());
         let (path, config) = (self.link.borrow().path, self.config.clone());
-        let trip = Trip { session, attempt, made, path, config, sent: sent.clone() };
+        let began = self.now().boot_ms;
+        let trip = Trip { session, attempt, made, path, config, began, sent: sent.clone() };
         let task = self.sends.spawn(async move { sender.post_noting(body, &sent).await });
         self.trips.insert(task.id(), trip);
         Ok(())
     }
 
     /// The session and its payload; nothing if it is gone or cannot be sent, which the journal is told.
-    async fn pack(&self, id: i64, timestamp: Option<i64>) -> Result<Option<(Outgoing, Built)>, Refusal> {
+    async fn pack(&self, id: i64) -> Result<Option<(Outgoing, Option<i64>, Built)>, Refusal> {
         let journal = &self.parts.journal;
         let session = match journal.outgoing(id).await {
             Ok(Some(session)) => session,
@@ -345,6 +356,8 @@ impl Courier {
             Err(refusal) => return Err(refusal),
         };
         let shape = *self.shape.borrow();
+        // Left out when nobody can tell.
+        let timestamp = session.now_ms.filter(|_| self.config.upload.timestamp);
         match body_of(&session, timestamp, &shape) {
             // Only a real refusal tells that the endpoint enforces a limit.
             Ok(built)
@@ -353,7 +366,7 @@ impl Courier {
             {
                 self.shorten(&session, built.body.len()).await.map(|()| None)
             }
-            Ok(built) => Ok(Some((session, built))),
+            Ok(built) => Ok(Some((session, timestamp, built))),
             Err(error) => journal.quarantine(id, "no_payload", error.to_string()).await.map(|()| None),
         }
     }
@@ -381,6 +394,7 @@ impl Courier {
             return;
         }
         self.path = state.path;
+        self.asking.begin_anew();
         // Connections of the old path lead nowhere.
         self.sender.drop_pool();
         if state.link == Link::Offline {
@@ -409,7 +423,8 @@ impl Courier {
             return;
         }
         self.config = config;
-        self.sender = Arc::new(sender_for(&self.config));
+        self.sender = Arc::new(sender_for(&self.config, &self.valid_at));
+        self.asking = Asking::default();
         let opened = self.book.open(&[GateKind::Pause, GateKind::Network]);
         if self.book.turn_to(self.config.endpoint.as_str()) || opened {
             self.ledger.keep_book();
@@ -435,6 +450,7 @@ impl Courier {
                 }
                 let pending = self.parts.journal.end_all_waits().await;
                 self.forced = true;
+                self.asking.begin_anew();
                 self.patience.granted();
                 self.ledger.hurry();
                 self.step().await;
@@ -447,6 +463,7 @@ impl Courier {
     async fn cut_off(&mut self) {
         self.sends.shutdown().await;
         self.trips.clear();
+        self.asking.forget_task();
         self.ledger.clear();
         self.unreadable.clear();
         self.book = Book::default();
@@ -464,7 +481,8 @@ fn schedule(initial: Duration, max: Duration) -> Backoff {
     Backoff::new(initial, max).unwrap_or_default()
 }
 
-fn sender_for(config: &Config) -> Sender {
+fn sender_for(config: &Config, valid_at: &Arc<ValidAt>) -> Sender {
     let deadlines = Deadlines { connect: config.upload.connect_timeout, total: config.upload.timeout };
     Sender::new(config.endpoint.as_str(), config.datastream_id.as_deref().unwrap_or_default(), deadlines)
+        .valid_at(valid_at.clone())
 }

@@ -23,7 +23,7 @@ struct Place {
 /// How to cut `session` in two near its middle: never in an ad break, preferably between two chapters. `None`: there
 /// is no such place.
 pub fn cut(session: &Outgoing, refused: usize) -> Option<Split> {
-    let (_, order) = in_order(&session.events);
+    let (_, order) = in_order(&session.events, &session.timing.offsets);
     let all: usize = session.events.iter().map(weight).sum();
     let places = places(session, &order);
     let off_middle = |place: &&Place| (2 * place.weight).abs_diff(all);
@@ -106,6 +106,8 @@ mod tests {
             implementation: "{}".into(),
             resumes: false,
             timestamp_ms: None,
+            timing: crate::journal::Timing::default(),
+            now_ms: None,
             payload_sum: None,
             attempts: 1,
             answers: 0,

@@ -122,7 +122,7 @@ impl Uploader {
 /// The request body of a session. `timestamp_ms` is `xdm.timestamp` as long as no attempt has frozen one.
 pub fn body_of(session: &Outgoing, timestamp_ms: Option<i64>, shape: &Shape) -> Result<Built, PayloadError> {
     let times: Vec<_> = session.events.iter().map(|event| event.times).collect();
-    let times = anchor::resolve(&times);
+    let times = anchor::resolve(&times, &session.timing.offsets);
     // A start whose clock was ahead of the others' would press all of them together behind it.
     let earliest = times.iter().copied().min().unwrap_or_default();
     let at = |event: &StoredEvent, at_ms: i64| {

@@ -5,11 +5,12 @@
 #![allow(clippy::disallowed_methods, reason = "this is the one file that speaks to the endpoint")]
 
 mod body;
+mod valid_at;
 
 use std::error::Error;
 use std::io;
 use std::net::IpAddr;
-use std::sync::{Mutex, Once, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use reqwest::header::{self, HeaderMap, HeaderName};
@@ -19,6 +20,8 @@ use tokio::time::{Instant, timeout_at};
 
 pub use self::body::Sent;
 use self::body::TrackedBody;
+pub use self::valid_at::ValidAt;
+use crate::clock::Clock;
 
 /// As much of an answer's body as is read. Adobe's answers have a few hundred bytes.
 pub const ANSWER_LIMIT: usize = 64 * 1024;
@@ -127,13 +130,21 @@ impl Deadlines {
 pub struct Sender {
     target: Result<Url, String>,
     deadlines: Deadlines,
+    valid_at: Arc<ValidAt>,
     client: Mutex<Option<Client>>,
 }
 
 impl Sender {
     /// A sender to this endpoint and datastream (contract section 1). Wrong values are reported by the first attempt.
     pub fn new(endpoint: &str, datastream_id: &str, deadlines: Deadlines) -> Self {
-        Self { target: target(endpoint, datastream_id), deadlines, client: Mutex::new(None) }
+        let valid_at = ValidAt::new(Clock::System);
+        Self { target: target(endpoint, datastream_id), deadlines, valid_at, client: Mutex::new(None) }
+    }
+
+    /// The same, with certificates checked at the time that is known elsewhere.
+    #[must_use]
+    pub fn valid_at(self, valid_at: Arc<ValidAt>) -> Self {
+        Self { valid_at, ..self }
     }
 
     /// Forgets all connections: after a change of the path they lead nowhere, and waiting on them costs a whole
@@ -195,9 +206,9 @@ impl Sender {
         if let Some(client) = &*self.client.lock().unwrap_or_else(PoisonError::into_inner) {
             return Ok(client.clone());
         }
-        let connect = self.deadlines.connect;
+        let (connect, valid_at) = (self.deadlines.connect, self.valid_at.clone());
         // Reading a bundle of roots takes tens of milliseconds on a small box.
-        let client = tokio::task::spawn_blocking(move || build_client(connect))
+        let client = tokio::task::spawn_blocking(move || build_client(connect, valid_at))
             .await
             .map_err(|error| Trouble::setup(error.to_string()))??;
         *self.client.lock().unwrap_or_else(PoisonError::into_inner) = Some(client.clone());
@@ -240,21 +251,12 @@ fn is_loopback(url: &Url) -> bool {
     host == "localhost" || address.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
-fn build_client(connect: Duration) -> Result<Client, Trouble> {
-    static PROVIDER: Once = Once::new();
-    // An error means that somebody installed one before, which serves as well.
-    PROVIDER.call_once(|| drop(rustls::crypto::ring::default_provider().install_default()));
-
-    client_builder(connect).build().or_else(|error| {
-        tracing::info!(cause = %innermost(&error), "no usable root certificates on this machine; using the bundled ones");
-        let roots: Result<Vec<_>, _> = webpki_root_certs::TLS_SERVER_ROOT_CERTS
-            .iter()
-            .map(|root| reqwest::Certificate::from_der(root))
-            .collect();
-        roots
-            .and_then(|roots| client_builder(connect).tls_certs_only(roots).build())
-            .map_err(|error| Trouble::setup(innermost(&error)))
-    })
+fn build_client(connect: Duration, valid_at: Arc<ValidAt>) -> Result<Client, Trouble> {
+    let tls = valid_at::tls_config(valid_at).map_err(|error| Trouble::setup(error.to_string()))?;
+    client_builder(connect)
+        .tls_backend_preconfigured(tls)
+        .build()
+        .map_err(|error| Trouble::setup(innermost(&error)))
 }
 
 fn client_builder(connect: Duration) -> ClientBuilder {
@@ -392,8 +394,6 @@ fn innermost(error: &(dyn Error + 'static)) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
 
     #[test]
@@ -446,8 +446,12 @@ mod tests {
 
     #[tokio::test]
     async fn a_name_that_cannot_be_resolved_is_told_from_a_connection_that_fails() {
-        build_client(Duration::from_secs(1)).ok().unwrap();
-        let client = client_builder(Duration::from_secs(1)).dns_resolver(Arc::new(NoNames)).build().unwrap();
+        let tls = valid_at::tls_config(ValidAt::new(Clock::System)).unwrap();
+        let client = client_builder(Duration::from_secs(1))
+            .tls_backend_preconfigured(tls)
+            .dns_resolver(Arc::new(NoNames))
+            .build()
+            .unwrap();
         for url in ["http://h.example/", "https://h.example/"] {
             let error = client.post(url).send().await.unwrap_err();
             assert_eq!(classify(&error), FailureKind::Dns);

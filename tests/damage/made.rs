@@ -30,6 +30,8 @@ pub(crate) fn policy() -> Policy {
         max_bytes_per_user: 256 << 20,
         evict: false,
         max_open_per_user: 1000,
+        hold_max_ms: 7 * 86_400_000,
+        trust: afterplay::journal::Trust::Kernel,
         keep_receipts_ms: 86_400_000,
         keep_quarantined_ms: 86_400_000,
         initial_consent: Consent::In,
@@ -91,7 +93,7 @@ impl Open {
 /// The body that would be sent.
 pub(crate) fn payload(outgoing: &Outgoing) -> Vec<u8> {
     let shape = Shape { budget: 10 << 20, thin: Thin::Never };
-    body_of(outgoing, Some(1_780_000_000_000), &shape).unwrap().body
+    body_of(outgoing, Some(1_795_000_000_000), &shape).unwrap().body
 }
 
 fn event(key: &str, n: usize, kind: EventType, pad: usize) -> NewEvent {
@@ -174,8 +176,11 @@ async fn take(journal: &Journal, scope: Scope, key: &str, way: Way) {
     let outgoing = journal.outgoing_by_key(scope, key.into()).await.unwrap();
     let body = payload(&outgoing);
     let fit = Fit { budget: 10 << 20, gap_ms: -1 };
-    let attempt =
-        journal.begin_attempt(outgoing.id, Some(1_780_000_000_000), fit, &body).await.unwrap().unwrap();
+    let attempt = journal
+        .begin_attempt(outgoing.id, Some(1_795_000_000_000), fit, outgoing.timing, &body)
+        .await
+        .unwrap()
+        .unwrap();
     let action = match way {
         Way::Tried => Action::Wait { ms: 0, network: false, counts: true },
         Way::Waiting => Action::Wait { ms: 3_600_000, network: false, counts: false },
@@ -229,7 +234,7 @@ impl Made {
     pub(crate) async fn new(in_main: usize, in_wal: usize, events: usize) -> Made {
         let dir = folder();
         let path = journal_in(dir.path());
-        let clock = ManualClock::at(1_780_000_000_000, "boot-1");
+        let clock = ManualClock::at(1_795_000_000_000, "boot-1");
         let open = Open::at(&path, &clock);
         let mut acknowledged = record(&open.journal, &clock, 0..in_main, events).await;
         open.close();

@@ -80,7 +80,7 @@ async fn trial(made: &Made, harmed: &Harmed, what: &str) -> Score {
     let mut sent = BTreeMap::new();
     let mut refused = 0;
     loop {
-        let id = match journal.next_due(skip.clone()).await {
+        let id = match journal.next_due(skip.clone(), true).await {
             Ok(Next::Ready(id)) => id,
             Ok(_) => break,
             // The journal opens itself anew before the next request.

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use afterplay::anchor::{EventTimes, resolve};
+use afterplay::anchor::{EventTimes, Offsets, resolve};
 use afterplay::config::{Surroundings, Thin, load_text};
 use afterplay::course::Course;
 use afterplay::event::{self, EventType};
@@ -166,7 +166,9 @@ pub(crate) fn times(data: &[u8]) {
             boot_ms: number(&bytes[17..]),
         })
         .collect();
-    let resolved = resolve(&events);
+    let first = events.first().map(|event| event.wall_ms - event.boot_ms);
+    let offsets = Offsets { believed_ms: number(data), first_ms: first.filter(|at| at & 1 == 0) };
+    let resolved = resolve(&events, &offsets);
     assert_eq!(resolved.len(), events.len());
     for at in resolved {
         event::rfc3339(at);

@@ -29,6 +29,8 @@ pub(crate) fn policy() -> Policy {
         max_open_per_user: 64,
         keep_receipts_ms: i64::MAX / 4,
         keep_quarantined_ms: i64::MAX / 4,
+        hold_max_ms: 7 * 86_400_000,
+        trust: afterplay::journal::Trust::Kernel,
         initial_consent: Consent::In,
     }
 }

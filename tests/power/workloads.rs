@@ -285,7 +285,9 @@ impl Stage {
         let deed = Deed::Attempt { key: key.to_owned(), timestamp_ms };
         let begun = async move {
             let body = outgoing.events.iter().map(|event| &*event.body).collect::<String>();
-            let begun = journal.begin_attempt(outgoing.id, Some(timestamp_ms), fit, body.as_bytes()).await?;
+            let begun = journal
+                .begin_attempt(outgoing.id, Some(timestamp_ms), fit, outgoing.timing, body.as_bytes())
+                .await?;
             begun.ok_or(Refusal::UnknownSession)
         };
         Ok((outgoing.id, self.enter(deed, begun).await?))

@@ -133,6 +133,8 @@ struct State {
     rules: Vec<(String, Act)>,
     requests: Vec<Request>,
     connections: usize,
+    /// How far off the dates are that answers carry.
+    date_off_ms: Option<i64>,
 }
 
 #[derive(Debug, Default)]
@@ -167,6 +169,14 @@ impl Shared {
             }
             _ => None,
         })
+    }
+
+    /// The `Date` of an answer of now, if answers carry one.
+    fn date(&self) -> Option<String> {
+        let off = self.update(|state| state.date_off_ms)?;
+        let now = afterplay::clock::Clock::System.now().wall_ms + off;
+        let now = jiff::Timestamp::from_millisecond(now).unwrap();
+        Some(now.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string())
     }
 
     /// An act that concerns the connection itself is taken before anything is read.
@@ -239,6 +249,11 @@ impl Endpoint {
     /// Adds to the end of the script.
     pub(crate) fn then(&self, act: Act) {
         self.shared.update(|state| state.script.push_back(act));
+    }
+
+    /// From now on answers carry a `Date` that is so far off, and a HEAD is answered without an act of the script.
+    pub(crate) fn tell_time(&self, off_ms: i64) {
+        self.shared.update(|state| state.date_off_ms = Some(off_ms));
     }
 
     /// Whatever the script says, a request whose body contains this text gets this act.
@@ -371,12 +386,18 @@ async fn converse(
         }
         read_until(&mut stream, &mut unread, length).await?;
         request.body = unread.drain(..length).collect();
-        let act = shared.next_act(&request.body);
+        let date = shared.date();
+        let act = if date.is_some() && request.method == "HEAD" {
+            Act::Answer(Reply::new(404, ""))
+        } else {
+            shared.next_act(&request.body)
+        };
         request.refused = matches!(&act, Act::Answer(reply) if !(200..300).contains(&reply.status));
         shared.update(|state| state.requests.push(request));
 
         match act {
             Act::Answer(reply) => {
+                let reply = date.into_iter().fold(reply, |reply, date| reply.header("date", &date));
                 stream.io().write_all(&[reply.head(), reply.body.clone()].concat()).await?;
                 stream.io().flush().await?;
                 if reply.closes() {

@@ -37,6 +37,8 @@ fn session(id: i64) -> Outgoing {
         channel: None,
         implementation: "{}".into(),
         timestamp_ms: None,
+        timing: crate::journal::Timing::default(),
+        now_ms: None,
         payload_sum: None,
         attempts: 0,
         answers: 0,

@@ -21,6 +21,8 @@ pub(super) struct Trip {
     /// On which path it was sent, and with which configuration.
     pub(super) path: u64,
     pub(super) config: Arc<Config>,
+    /// Boot time of its start.
+    pub(super) began: i64,
     pub(super) sent: Sent,
 }
 
@@ -63,7 +65,10 @@ impl Courier {
                 (error.id(), Outcome::Failed(Failure { kind, maybe_delivered: true, detail }))
             }
         };
-        if let Some(trip) = self.trips.remove(&task) {
+        if self.asking.is_task(task) {
+            self.time_told(&outcome);
+        } else if let Some(trip) = self.trips.remove(&task) {
+            self.date_passing_by(&outcome, trip.config.endpoint.is_tls(), trip.began);
             self.settle(&trip, &outcome);
         }
     }
@@ -73,7 +78,7 @@ impl Courier {
         let now = self.now();
         let context = Context {
             identity_from_configuration: trip.session.identity_from_configuration,
-            now_ms: now.wall_ms,
+            now_ms: self.valid_at.now_ms(),
         };
         let judgement = verdict::judge(outcome, &context);
         let same_way = trip.path == self.link.borrow().path && trip.config.endpoint == self.config.endpoint;
@@ -92,7 +97,7 @@ impl Courier {
         };
         if let Action::Deliver { receipt } = &mut consequence.action {
             let hint = self.hint_at(&judgement);
-            *receipt = receipt_of(trip, &judgement, hint, now.wall_ms);
+            *receipt = receipt_of(trip, &judgement, hint, self.valid_at.now_ms());
         }
         self.reshape();
         self.tell(trip, &judgement, &consequence.action);
@@ -197,6 +202,7 @@ fn receipt_of(trip: &Trip, judgement: &Judgement, hint: Option<Hint>, wall_ms: i
         "attempts": trip.attempt,
         "warnings": warnings,
         "uncertain": judgement.uncertain,
+        "time": trip.session.timing.basis,
         "delivered_at": rfc3339(wall_ms),
     })
     .to_string()

@@ -1,0 +1,238 @@
+//! Where on the calendar each boot lies, by what is known of it and of its neighbours: pure.
+//!
+//! A boot with an anchor has its place. One without lies somewhere after the boots before it and before those after it:
+//! its own clock is believed if it fits in between, else the boot is put as late as fits. Where nothing later is known
+//! either, it is put right after what is known.
+
+use crate::anchor::STEP_MS;
+use crate::clock::{BUILT_MS, Moment, Reading};
+
+/// A hardware clock may lag behind the anchors of the boot before by this much and still look right.
+const SLACK_MS: i64 = 60_000;
+
+/// Who says what time it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Source {
+    /// The kernel: something keeps the wall clock synchronised.
+    Kernel,
+    /// The `Date` of an answer over verified TLS.
+    Date,
+    /// A hardware clock that the operator vouches for.
+    Rtc,
+}
+
+impl Source {
+    /// All of them.
+    pub const ALL: [Source; 3] = [Source::Kernel, Source::Date, Source::Rtc];
+
+    /// The fixed name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Source::Kernel => "kernel",
+            Source::Date => "date",
+            Source::Rtc => "rtc",
+        }
+    }
+
+    /// The one with this name.
+    pub fn parse(text: &str) -> Option<Source> {
+        Source::ALL.into_iter().find(|source| source.as_str() == text)
+    }
+}
+
+/// A moment of a boot whose wall time is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Anchor {
+    /// Milliseconds since the boot.
+    pub boot_ms: i64,
+    /// Milliseconds since 1970.
+    pub wall_ms: i64,
+    /// Who said so.
+    pub source: Source,
+    /// How far off it may be.
+    pub uncertainty_ms: i64,
+}
+
+impl Anchor {
+    /// Wall time less boot time.
+    pub fn offset_ms(&self) -> i64 {
+        self.wall_ms.saturating_sub(self.boot_ms)
+    }
+
+    /// Whether both say the same, as well as they know it.
+    pub fn agrees_with(&self, other: &Anchor) -> bool {
+        let tolerated = STEP_MS.max(self.uncertainty_ms).max(other.uncertainty_ms);
+        self.offset_ms().abs_diff(other.offset_ms()) <= tolerated.unsigned_abs()
+    }
+}
+
+/// What is known of one boot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Boot {
+    /// The journal's number of it.
+    pub id: i64,
+    /// When it was first seen.
+    pub first: Reading,
+    /// The last moment that is known of it; for the present boot: now.
+    pub last: Reading,
+    /// In the order in which they came.
+    pub anchors: Vec<Anchor>,
+}
+
+impl Boot {
+    /// The anchor that counts: of each source the latest, since a clock is set in order to be right; of these the most
+    /// certain one.
+    pub fn anchor(&self) -> Option<&Anchor> {
+        let latest = |source| self.anchors.iter().rev().find(move |anchor| anchor.source == source);
+        Source::ALL.into_iter().filter_map(latest).min_by_key(|anchor| anchor.uncertainty_ms)
+    }
+
+    fn own_offset_ms(&self) -> i64 {
+        self.last.wall_ms.saturating_sub(self.last.boot_ms)
+    }
+}
+
+/// How well the place of a boot is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// By an anchor of its own.
+    Trusted,
+    /// By its own clock, which looks right and which nobody has confirmed.
+    Assumed,
+    /// By its neighbours.
+    Estimated,
+}
+
+/// Where a boot lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// Wall time less boot time.
+    pub offset_ms: i64,
+    /// How well that is known.
+    pub standing: Standing,
+    /// Whether nothing better can come: a later boot has an anchor.
+    pub settled: bool,
+}
+
+/// All boots in order; the last one is the present one.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct History {
+    /// In order.
+    pub boots: Vec<Boot>,
+}
+
+impl History {
+    /// The boot of this number.
+    pub fn boot(&self, id: i64) -> Option<&Boot> {
+        self.boots.binary_search_by_key(&id, |boot| boot.id).ok().map(|at| &self.boots[at])
+    }
+
+    /// The wall time of a moment of an anchored boot.
+    pub fn wall_ms(&self, boot: i64, boot_ms: i64) -> Option<i64> {
+        Some(boot_ms.saturating_add(self.boot(boot)?.anchor()?.offset_ms()))
+    }
+
+    /// A time that has certainly passed: when this program was made, or the last moment of an anchored boot.
+    pub fn floor_ms(&self) -> i64 {
+        self.floor_before(self.boots.len()).1
+    }
+
+    /// The last anchored boot before this position, and the time of its last moment.
+    fn floor_before(&self, at: usize) -> (Option<usize>, i64) {
+        let known = |(at, boot): (usize, &Boot)| {
+            Some((at, boot.last.boot_ms.saturating_add(boot.anchor()?.offset_ms())))
+        };
+        match self.boots[..at].iter().enumerate().rev().find_map(known) {
+            Some((at, wall_ms)) => (Some(at), wall_ms.max(BUILT_MS)),
+            None => (None, BUILT_MS),
+        }
+    }
+
+    /// Milliseconds that have passed from `earlier` to `now`, a moment of the present boot: by the anchors if both boots
+    /// have one, and never less than the boots in between are known to have lasted. A clock that was wrong then or is
+    /// wrong now neither cuts a wait short nor holds it up.
+    pub fn since(&self, earlier: &Moment, now: &Moment) -> i64 {
+        if earlier.boot == now.boot {
+            return now.since(earlier);
+        }
+        let lasted = |boot: &Boot| match boot.id {
+            id if id <= earlier.boot => boot.last.boot_ms.saturating_sub(earlier.boot_ms).max(0),
+            _ => boot.last.boot_ms,
+        };
+        let between = self.boots.iter().filter(|boot| (earlier.boot..now.boot).contains(&boot.id));
+        let at_least = between.map(lasted).fold(now.boot_ms, i64::saturating_add);
+        let then = self.wall_ms(earlier.boot, earlier.boot_ms);
+        let by_anchors = self.wall_ms(now.boot, now.boot_ms).zip(then).map(|(now, then)| now - then);
+        by_anchors.unwrap_or(0).max(at_least).max(0)
+    }
+
+    /// Where a boot lies, as well as can be told now.
+    pub fn place(&self, id: i64) -> Option<Place> {
+        let at = self.boots.binary_search_by_key(&id, |boot| boot.id).ok()?;
+        let boot = &self.boots[at];
+        if let Some(anchor) = boot.anchor() {
+            let offset_ms = anchor.offset_ms();
+            return Some(Place { offset_ms, standing: Standing::Trusted, settled: true });
+        }
+        let (known, floor) = self.floor_before(at);
+        let run = known.map_or(0, |known| known + 1);
+        // When the first boot of the run can have begun, and so each further one.
+        let earliest = |at: usize| {
+            self.boots[run..at].iter().fold(floor, |start, boot| start.saturating_add(boot.last.boot_ms))
+        };
+        let later = self.boots[at + 1..].iter().position(|boot| boot.anchor().is_some());
+        let present = self.boots.len() - 1;
+        if let Some(next) = later.map(|distance| at + 1 + distance) {
+            let start = self.boots[next].anchor()?.offset_ms();
+            let offset_ms = self.before(at, next, start, earliest);
+            return Some(Place { offset_ms, standing: Standing::Estimated, settled: true });
+        }
+        let now = &self.boots[present];
+        let looks_right = now.own_offset_ms() >= earliest(present).saturating_sub(SLACK_MS);
+        let offset_ms = match (looks_right, at == present) {
+            (true, true) => {
+                let offset_ms = now.own_offset_ms();
+                return Some(Place { offset_ms, standing: Standing::Assumed, settled: false });
+            }
+            (true, false) => self.before(at, present, now.own_offset_ms(), earliest),
+            (false, _) => earliest(at),
+        };
+        Some(Place { offset_ms, standing: Standing::Estimated, settled: false })
+    }
+
+    /// The start of boot `at`, when boot `next` started at `start`: what its own clock says if that fits, else as late
+    /// as it can have been.
+    fn before(&self, at: usize, next: usize, start: i64, earliest: impl Fn(usize) -> i64) -> i64 {
+        (at..next).rev().fold(start, |start, at| {
+            let latest = start.saturating_sub(self.boots[at].last.boot_ms);
+            let own = self.boots[at].own_offset_ms();
+            if (earliest(at)..=latest).contains(&own) { own } else { latest }
+        })
+    }
+
+    /// The wall time of `now`, a moment of the present boot, unless nobody can tell: by its anchor, else by its own
+    /// clock if that looks right.
+    pub fn now_ms(&self, now: &Reading) -> Option<i64> {
+        let present = self.boots.last()?;
+        let place = self.place(present.id)?;
+        match place.standing {
+            Standing::Trusted => Some(now.boot_ms.saturating_add(place.offset_ms)),
+            Standing::Assumed => Some(now.wall_ms),
+            Standing::Estimated => None,
+        }
+    }
+
+    /// Whether the present boot's place is known or, where unconfirmed clocks count as well, looks right.
+    pub fn is_present_known(&self, assume: bool) -> bool {
+        let place = self.boots.last().and_then(|boot| self.place(boot.id));
+        place.is_some_and(|place| match place.standing {
+            Standing::Trusted => true,
+            Standing::Assumed => assume,
+            Standing::Estimated => false,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,501 @@
+//! What is known of time: boots, their anchors, and what follows from them.
+
+use rusqlite::{OptionalExtension, params};
+
+use super::core::Core;
+use super::{Journal, Refusal};
+use crate::anchor::boots::{Anchor, Boot, History, Source, Standing};
+use crate::anchor::{EventTimes, Offsets, STEP_MS, needs_clock};
+use crate::clock::{BUILT_MS, Clock, Moment, Reading, left_of, rfc3339};
+
+/// Whose word counts for the wall clock, besides the endpoint's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trust {
+    /// The kernel's.
+    Kernel,
+    /// Nobody's.
+    Endpoint,
+    /// The kernel's, and the hardware clock's.
+    Rtc,
+}
+
+/// Nobody checks a hardware clock; whoever knows better is believed rather.
+const RTC_UNCERTAINTY_MS: i64 = 60_000;
+
+/// How well the times of a session are known.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TimeBasis {
+    /// By an anchor of its boot.
+    Trusted,
+    /// By the wall clock, which looked right and which nobody confirmed.
+    Assumed,
+    /// Put between the boots before and after it.
+    Estimated,
+    /// The player's own clock gave all of them.
+    #[default]
+    Given,
+}
+
+impl TimeBasis {
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            TimeBasis::Trusted => "trusted",
+            TimeBasis::Assumed => "assumed",
+            TimeBasis::Estimated => "estimated",
+            TimeBasis::Given => "given",
+        }
+    }
+
+    pub(super) fn parse(text: &str) -> Option<TimeBasis> {
+        let all = [TimeBasis::Trusted, TimeBasis::Assumed, TimeBasis::Estimated, TimeBasis::Given];
+        all.into_iter().find(|basis| basis.as_str() == text)
+    }
+}
+
+/// How a session's boot time becomes wall time; frozen at the first attempt.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Timing {
+    /// The offsets.
+    pub offsets: Offsets,
+    /// How well they are known.
+    pub basis: TimeBasis,
+}
+
+/// What an answer's `Date` said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DateSeen {
+    /// Boot time at the middle of the round trip.
+    pub boot_ms: i64,
+    /// The `Date`, in the middle of its second.
+    pub date_ms: i64,
+    /// How far off that may be.
+    pub uncertainty_ms: i64,
+}
+
+/// What is known of the present time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Known {
+    /// Wall time less boot time, if this boot has an anchor.
+    pub offset_ms: Option<i64>,
+    /// A time that has certainly passed.
+    pub floor_ms: i64,
+}
+
+/// Whether the time is known, for `status`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ClockStatus {
+    /// Who says so; `None`: nobody.
+    pub source: Option<Source>,
+    /// Since when.
+    pub since_ms: Option<i64>,
+    /// Wall time less boot time.
+    pub offset_ms: Option<i64>,
+}
+
+/// When a completed session may go, as far as time is concerned.
+pub(super) enum Release {
+    Now,
+    /// It waits for an anchor, at most until this boot time.
+    Held(i64),
+}
+
+impl Journal {
+    /// An answer over verified TLS said what time it is.
+    pub async fn note_date(&self, seen: DateSeen) -> Result<(), Refusal> {
+        self.call(move |core| core.note_date(&seen)).await
+    }
+
+    /// What is known of the present time.
+    pub async fn known_time(&self) -> Result<Known, Refusal> {
+        self.call(|core| {
+            core.look_at_clock()?;
+            Ok(core.known_time())
+        })
+        .await
+    }
+
+    /// How long ago each of these moments was, of whatever boot.
+    pub async fn passed_since(&self, moments: Vec<Moment>) -> Result<Vec<i64>, Refusal> {
+        self.call(move |core| {
+            core.look_at_clock()?;
+            Ok(moments.iter().map(|moment| core.since(moment)).collect())
+        })
+        .await
+    }
+}
+
+impl Core {
+    /// Names the present boot, and notes the last moment of those before it. Answers the boot's number.
+    pub(super) fn enter_boot(&self, now: &Reading) -> rusqlite::Result<i64> {
+        self.conn.execute(
+            "INSERT INTO boots (boot_id, first_boot_ms, first_wall_ms) VALUES (?1, ?2, ?3)
+             ON CONFLICT (boot_id) DO NOTHING",
+            params![self.clock.boot_id(), now.boot_ms, now.wall_ms],
+        )?;
+        let boot = self.conn.query_row(
+            "SELECT id FROM boots WHERE boot_id = ?1",
+            [self.clock.boot_id()],
+            |row| row.get(0),
+        )?;
+        // Never written while a boot lasts, so that nothing is written for the sake of time alone.
+        self.conn.execute(
+            "WITH seen (boot, boot_ms, wall_ms) AS (
+                 SELECT id, first_boot_ms, first_wall_ms FROM boots
+                 UNION ALL SELECT boot, boot_ms, wall_ms FROM anchors
+                 UNION ALL SELECT started_boot, started_boot_ms, started_wall_ms FROM sessions
+                 UNION ALL SELECT completed_boot, completed_boot_ms, completed_wall_ms FROM sessions
+                 UNION ALL SELECT settled_boot, settled_boot_ms, settled_wall_ms FROM sessions
+                 UNION ALL SELECT wait_boot, wait_boot_ms, wait_wall_ms FROM sessions
+                 UNION ALL SELECT boot, boot_ms, wall_ms FROM events
+                     WHERE id >= (SELECT min(first_event) FROM sessions WHERE state = 'open'))
+             UPDATE boots SET (last_boot_ms, last_wall_ms) =
+                 (SELECT boot_ms, wall_ms FROM seen WHERE seen.boot = boots.id ORDER BY boot_ms DESC LIMIT 1)
+             WHERE id <> ?1 AND last_boot_ms IS NULL",
+            [boot],
+        )?;
+        Ok(boot)
+    }
+
+    pub(super) fn read_history(&self) -> rusqlite::Result<History> {
+        let mut boots: Vec<Boot> = self
+            .conn
+            .prepare(
+                "SELECT id, first_boot_ms, first_wall_ms, coalesce(last_boot_ms, first_boot_ms),
+                     coalesce(last_wall_ms, first_wall_ms) FROM boots WHERE id <= ?1 ORDER BY id",
+            )?
+            .query_map([self.boot], |row| {
+                Ok(Boot {
+                    id: row.get(0)?,
+                    first: Reading { boot_ms: row.get(1)?, wall_ms: row.get(2)? },
+                    last: Reading { boot_ms: row.get(3)?, wall_ms: row.get(4)? },
+                    anchors: Vec::new(),
+                })
+            })?
+            .collect::<Result<_, _>>()?;
+        let mut query = self
+            .conn
+            .prepare("SELECT boot, boot_ms, wall_ms, source, uncertainty_ms FROM anchors ORDER BY id")?;
+        let mut rows = query.query([])?;
+        while let Some(row) = rows.next()? {
+            let boot: i64 = row.get(0)?;
+            let found = boots.binary_search_by_key(&boot, |boot| boot.id).ok();
+            let (Some(at), Some(source)) = (found, Source::parse(row.get_ref(3)?.as_str()?)) else {
+                continue;
+            };
+            let anchor =
+                Anchor { boot_ms: row.get(1)?, wall_ms: row.get(2)?, source, uncertainty_ms: row.get(4)? };
+            boots[at].anchors.push(anchor);
+        }
+        Ok(History { boots })
+    }
+
+    /// Takes note of the time, and of an anchor if the clock has come to be trusted. Writes only then.
+    pub(super) fn look_at_clock(&mut self) -> rusqlite::Result<()> {
+        let now = self.clock.now();
+        if let Some(present) = self.history.boots.last_mut() {
+            present.last = now;
+        }
+        let Some((source, uncertainty_ms)) = vouched_for(&self.clock, self.policy.trust, &now) else {
+            return Ok(());
+        };
+        let anchor = Anchor { boot_ms: now.boot_ms, wall_ms: now.wall_ms, source, uncertainty_ms };
+        let is_known =
+            |known: &Anchor| known.offset_ms().abs_diff(anchor.offset_ms()) < STEP_MS.unsigned_abs();
+        let latest = self.anchors().iter().rev().find(|known| known.source == source);
+        if latest.is_some_and(is_known) { Ok(()) } else { self.keep_anchor(anchor) }
+    }
+
+    fn anchors(&self) -> &[Anchor] {
+        self.history.boots.last().map_or(&[], |boot| &boot.anchors)
+    }
+
+    fn keep_anchor(&mut self, anchor: Anchor) -> rusqlite::Result<()> {
+        self.touched = true;
+        self.conn
+            .prepare_cached(
+                "INSERT INTO anchors (boot, boot_ms, wall_ms, source, uncertainty_ms) VALUES (?1, ?2, ?3, ?4, ?5)",
+            )?
+            .execute(params![
+                self.boot,
+                anchor.boot_ms,
+                anchor.wall_ms,
+                anchor.source.as_str(),
+                anchor.uncertainty_ms
+            ])?;
+        tracing::info!(
+            source = anchor.source.as_str(),
+            uncertainty_ms = anchor.uncertainty_ms,
+            "the time is known: {}",
+            rfc3339(anchor.wall_ms)
+        );
+        if let Some(present) = self.history.boots.last_mut() {
+            present.anchors.push(anchor);
+        }
+        // Sessions that waited for it are due.
+        self.work += 1;
+        Ok(())
+    }
+
+    /// A clock that agrees with the `Date` is the finer of the two.
+    fn note_date(&mut self, seen: &DateSeen) -> Result<(), Refusal> {
+        self.look_at_clock()?;
+        if seen.date_ms < BUILT_MS {
+            return Ok(());
+        }
+        let DateSeen { boot_ms, date_ms, uncertainty_ms } = *seen;
+        let said = Anchor { boot_ms, wall_ms: date_ms, source: Source::Date, uncertainty_ms };
+        let now = self.clock.now();
+        let wall_ms = now.wall_ms.saturating_sub(now.boot_ms.saturating_sub(boot_ms));
+        let own = Anchor { wall_ms, ..said };
+        let confirmed = own.offset_ms().abs_diff(said.offset_ms()) <= uncertainty_ms.unsigned_abs();
+        let anchor = if confirmed { own } else { said };
+        let best = self.history.boots.last().and_then(Boot::anchor);
+        let known = |anchor: &&Anchor| anchor.agrees_with(&said);
+        let latest = self.anchors().iter().rev().find(|known| known.source == Source::Date);
+        // A hardware clock is no reason not to take down what is more certain.
+        let best = best.filter(|best| best.source != Source::Rtc);
+        if best.filter(known).or(latest.filter(known)).is_some() {
+            return Ok(());
+        }
+        Ok(self.keep_anchor(anchor)?)
+    }
+
+    pub(super) fn known_time(&self) -> Known {
+        let anchor = self.history.boots.last().and_then(Boot::anchor);
+        Known { offset_ms: anchor.map(Anchor::offset_ms), floor_ms: self.history.floor_ms() }
+    }
+
+    pub(super) fn clock_status(&self) -> ClockStatus {
+        let present = self.history.boots.last();
+        let Some(anchor) = present.and_then(Boot::anchor) else { return ClockStatus::default() };
+        let first = self.anchors().first().map(|first| first.boot_ms.saturating_add(anchor.offset_ms()));
+        ClockStatus { source: Some(anchor.source), since_ms: first, offset_ms: Some(anchor.offset_ms()) }
+    }
+
+    /// How much time has passed since a moment, of whatever boot.
+    pub(super) fn since(&self, earlier: &Moment) -> i64 {
+        self.history.since(earlier, &self.now())
+    }
+
+    /// What is left of a wait that was begun at a moment, of whatever boot.
+    pub(super) fn remaining(&self, set: &Moment, wait_ms: i64) -> i64 {
+        left_of(wait_ms, self.since(set))
+    }
+
+    /// The wall time of a moment as well as it is known: by the anchor of its boot, else by the clock of then.
+    pub(super) fn wall_of(&self, moment: &Moment) -> i64 {
+        self.history.wall_ms(moment.boot, moment.boot_ms).unwrap_or(moment.wall_ms)
+    }
+
+    /// The present wall time as well as it is known.
+    pub(super) fn wall_now(&self) -> i64 {
+        self.wall_of(&self.now())
+    }
+
+    /// A moment as people are shown it: as it was sent, else as well as it can be told.
+    pub(super) fn shown(&self, moment: &Moment, frozen: Option<i64>) -> i64 {
+        let settled = || self.history.place(moment.boot).filter(|place| place.settled);
+        let offset = frozen.or_else(|| settled().map(|place| place.offset_ms));
+        offset.map_or(moment.wall_ms, |offset| moment.boot_ms.saturating_add(offset))
+    }
+
+    /// How well our times of a boot are known now.
+    pub(super) fn basis_now(&self, boot: i64) -> TimeBasis {
+        match self.history.place(boot).map(|place| place.standing) {
+            Some(Standing::Trusted) => TimeBasis::Trusted,
+            Some(Standing::Estimated) => TimeBasis::Estimated,
+            Some(Standing::Assumed) | None => TimeBasis::Assumed,
+        }
+    }
+
+    /// How the times of a session's events are to be told now.
+    pub(super) fn timing(&self, boot: i64, events: &[EventTimes]) -> Timing {
+        let first_ms = self.first_offset(boot);
+        let place = self.history.place(boot);
+        let believed_ms = place.map_or_else(
+            || events.last().map_or(0, |last| last.wall_ms.saturating_sub(last.boot_ms)),
+            |place| place.offset_ms,
+        );
+        let basis = match place.map(|place| place.standing) {
+            _ if !needs_clock(events, first_ms) => TimeBasis::Given,
+            Some(Standing::Trusted) => TimeBasis::Trusted,
+            Some(Standing::Estimated) => TimeBasis::Estimated,
+            Some(Standing::Assumed) | None => TimeBasis::Assumed,
+        };
+        Timing { offsets: Offsets { believed_ms, first_ms }, basis }
+    }
+
+    pub(super) fn first_offset(&self, boot: i64) -> Option<i64> {
+        self.history.boot(boot).map(|boot| boot.first.wall_ms.saturating_sub(boot.first.boot_ms))
+    }
+
+    /// Whether a completed session of this boot may be sent, as far as its times are known. `assume`: clocks that look
+    /// right are good enough, because nobody can confirm them.
+    pub(super) fn released(
+        &self,
+        session: i64,
+        boot: i64,
+        completed: &Moment,
+        assume: bool,
+    ) -> Result<Release, Refusal> {
+        let Some(place) = self.history.place(boot) else { return Ok(Release::Now) };
+        let good_enough = match place.standing {
+            Standing::Trusted => true,
+            Standing::Assumed => assume,
+            Standing::Estimated => {
+                place.settled || (boot != self.boot && self.history.is_present_known(assume))
+            }
+        };
+        if good_enough {
+            return Ok(Release::Now);
+        }
+        let left = self.remaining(completed, self.policy.hold_max_ms);
+        if left == 0 || !self.session_needs_clock(session, boot)? {
+            return Ok(Release::Now);
+        }
+        Ok(Release::Held(self.now().boot_ms.saturating_add(left)))
+    }
+
+    fn session_needs_clock(&self, session: i64, boot: i64) -> Result<bool, Refusal> {
+        let range: Option<(i64, Option<i64>, bool)> = self
+            .conn
+            .prepare_cached(
+                "SELECT first_event, last_event, offset_ms IS NOT NULL FROM sessions WHERE id = ?1",
+            )?
+            .query_row([session], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+            .optional()?;
+        let Some((first, last, false)) = range else { return Ok(false) };
+        let events: Vec<EventTimes> = self
+            .conn
+            .prepare_cached(
+                "SELECT said_ms, wall_ms, boot_ms FROM events WHERE id BETWEEN ?2 AND ?3 AND session = ?1 ORDER BY id",
+            )?
+            .query_map(params![session, first, last.unwrap_or(i64::MAX)], |row| {
+                Ok(EventTimes { said_ms: row.get(0)?, wall_ms: row.get(1)?, boot_ms: row.get(2)? })
+            })?
+            .collect::<Result<_, _>>()?;
+        Ok(needs_clock(&events, self.first_offset(boot)))
+    }
+}
+
+/// Who vouches for the wall clock, and how far off it may be.
+fn vouched_for(clock: &Clock, trust: Trust, now: &Reading) -> Option<(Source, i64)> {
+    if now.wall_ms < BUILT_MS {
+        return None;
+    }
+    let kernel = if trust == Trust::Endpoint { None } else { clock.synchronised() };
+    match kernel {
+        Some(off) => Some((Source::Kernel, i64::try_from(off.as_millis()).unwrap_or(i64::MAX))),
+        None if trust == Trust::Rtc => Some((Source::Rtc, RTC_UNCERTAINTY_MS)),
+        None => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::clock::ManualClock;
+    use crate::journal::Policy;
+    use crate::session::{Consent, Limits};
+
+    const NOW: i64 = BUILT_MS + 1_000_000_000;
+
+    /// A journal under this clock, and the folder that it is in.
+    fn core(clock: &Arc<ManualClock>, trust: Trust) -> (Core, tempfile::TempDir) {
+        let policy = Policy {
+            limits: Limits { idle_ms: 1, age_ms: 1, grace_ms: 1 },
+            identity: None,
+            player_name: None,
+            channel: None,
+            implementation: "{}".into(),
+            trust,
+            hold_max_ms: 1,
+            max_bytes: 1 << 30,
+            max_bytes_per_user: 1 << 30,
+            evict: false,
+            max_open_per_user: 1 << 30,
+            keep_receipts_ms: 1 << 30,
+            keep_quarantined_ms: 1 << 30,
+            initial_consent: Consent::In,
+        };
+        let dir = tempfile::tempdir().unwrap();
+        let core = Core::open(&dir.path().join("journal.db"), policy, Clock::Manual(clock.clone())).unwrap();
+        (core, dir)
+    }
+
+    fn anchors(core: &Core) -> Vec<(String, i64)> {
+        let mut query =
+            core.conn.prepare("SELECT source, wall_ms - boot_ms FROM anchors ORDER BY id").unwrap();
+        query.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap().map(Result::unwrap).collect()
+    }
+
+    fn kernel(offset: i64) -> (String, i64) {
+        ("kernel".into(), offset)
+    }
+
+    #[test]
+    fn a_clock_that_is_kept_right_costs_one_anchor_a_boot() {
+        let clock = ManualClock::at(NOW, "a");
+        let (mut core, _dir) = core(&clock, Trust::Kernel);
+        for _ in 0..100 {
+            clock.advance(Duration::from_secs(60));
+            core.look_at_clock().unwrap();
+        }
+        let now = core.clock.now();
+        clock.set_wall(now.wall_ms + 900);
+        core.look_at_clock().unwrap();
+        assert_eq!(anchors(&core), [kernel(NOW - 1000)], "slewed");
+        clock.set_wall(now.wall_ms + 1100);
+        core.look_at_clock().unwrap();
+        let seen = DateSeen { boot_ms: now.boot_ms, date_ms: now.wall_ms + 500, uncertainty_ms: 1100 };
+        core.note_date(&seen).unwrap();
+        assert_eq!(anchors(&core), [kernel(NOW - 1000), kernel(NOW + 100)], "set, and the date agrees");
+        // Set by somebody, which ends the kernel's trust; the boot's time is known all the same.
+        clock.set_synchronised(false);
+        clock.set_wall(0);
+        core.look_at_clock().unwrap();
+        assert_eq!(core.wall_now(), now.wall_ms + 1100);
+    }
+
+    #[test]
+    fn a_date_confirms_the_clock_or_takes_its_place() {
+        for (trust, wall, date_off, expected) in [
+            (Trust::Kernel, NOW, 700, vec![("date".to_owned(), NOW - 1000)]),
+            (Trust::Kernel, NOW, 5000, vec![("date".to_owned(), NOW + 4000)]),
+            (Trust::Kernel, 0, NOW, vec![("date".to_owned(), NOW - 1000)]),
+            (Trust::Kernel, NOW, BUILT_MS - 1 - NOW, vec![]),
+            (Trust::Rtc, NOW, 5000, vec![("rtc".into(), NOW - 1000), ("date".into(), NOW + 4000)]),
+        ] {
+            let clock = ManualClock::at(wall, "a");
+            clock.set_synchronised(false);
+            let (mut core, _dir) = core(&clock, trust);
+            let date_ms = wall + date_off;
+            for _ in 0..3 {
+                core.note_date(&DateSeen { boot_ms: 1000, date_ms, uncertainty_ms: 1100 }).unwrap();
+            }
+            assert_eq!(anchors(&core), expected, "{trust:?} {wall} {date_off}");
+        }
+    }
+
+    #[test]
+    fn whose_word_counts_is_a_matter_of_configuration() {
+        for (trust, synchronised, wall, source) in [
+            (Trust::Kernel, true, NOW, Some(Source::Kernel)),
+            (Trust::Kernel, false, NOW, None),
+            (Trust::Kernel, true, BUILT_MS - 1, None),
+            (Trust::Endpoint, true, NOW, None),
+            (Trust::Rtc, false, NOW, Some(Source::Rtc)),
+            (Trust::Rtc, true, NOW, Some(Source::Kernel)),
+            (Trust::Rtc, false, BUILT_MS - 1, None),
+        ] {
+            let clock = ManualClock::at(wall, "a");
+            clock.set_synchronised(synchronised);
+            let (core, _dir) = core(&clock, trust);
+            assert_eq!(core.clock_status().source, source, "{trust:?} {synchronised} {wall}");
+        }
+    }
+}
