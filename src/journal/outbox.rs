@@ -243,7 +243,7 @@ impl Core {
             started: [row.get(8)?, row.get(9)?, row.get(10)?],
             first_event: row.get(11)?,
         };
-        if session_sum(&frozen) != row.get::<_, i64>(12)? || !row.get::<_, bool>(28)? {
+        if session_sum(&frozen) != row.get::<_, i64>(12)? || !row.get::<_, bool>(30)? {
             return Err(damaged("the session's own row"));
         }
         let last: Option<i64> = row.get(13)?;
