@@ -14,7 +14,7 @@ fn pretend(journal: &Connection, key: &str, answers: u32, hours: i64) {
     let ms = hours * 3_600_000;
     let changed = journal
         .execute(
-            "UPDATE sessions SET answers = ?2, first_answer_boot_ms = first_answer_boot_ms - ?3,
+            "UPDATE sessions SET row_sum = NULL, answers = ?2, first_answer_boot_ms = first_answer_boot_ms - ?3,
                  first_answer_wall_ms = first_answer_wall_ms - ?3, wait_ms = 0
              WHERE key = ?1 AND answers = 1",
             (key, answers, ms),
