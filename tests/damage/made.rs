@@ -258,8 +258,9 @@ impl Made {
     /// A clock of the same boot that nobody else moves.
     pub(crate) fn clock(&self) -> Arc<ManualClock> {
         let now = Clock::Manual(self.clock.clone()).now();
-        let clock = ManualClock::at(now.wall_ms, "boot-1");
-        clock.advance(Duration::from_millis((now.boot_ms - 1000).unsigned_abs()));
+        let passed = now.boot_ms - 1000;
+        let clock = ManualClock::at(now.wall_ms - passed, "boot-1");
+        clock.advance(Duration::from_millis(passed.unsigned_abs()));
         clock
     }
 }
