@@ -440,7 +440,11 @@ fn each_key_reaches_its_own_field() {
         "upload.body_budget" => "5000",
         "journal.max_bytes" => "2000000",
         "journal.evict" => "true",
-        name if name.contains("max_connections") || name.contains("max_open") || name.contains("percent") => {
+        name if name.contains("max_connections")
+            || name.contains("max_open")
+            || name.contains("percent")
+            || name.contains("max_requests") =>
+        {
             "7"
         }
         "retry.max" | "retry.pause_max" => "23h",
