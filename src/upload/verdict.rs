@@ -257,9 +257,11 @@ fn multi_status(answer: &Answer, report: &Report, context: &Context) -> Judgemen
 fn refusal(answer: &Answer, context: &Context) -> Judgement {
     let judgement = match answer::read(answer) {
         Content::Adobe(report) => {
-            let known = report.faults().find_map(|item| Some((item, by_code(item.code.as_ref()?)?)));
-            // A refusal cannot deliver, whatever the code in it says.
-            if let Some((item, rule)) = known.filter(|(_, rule)| *rule != Rule::Deliver) {
+            // A refusal cannot deliver, whatever a code in it says.
+            let known = report.faults().find_map(|item| {
+                Some((item, by_code(item.code.as_ref()?).filter(|rule| *rule != Rule::Deliver)?))
+            });
+            if let Some((item, rule)) = known {
                 return report.judged(rule, Some(item), answer, context);
             }
             let rule = by_status(answer.status, report.faults().any(is_media));

@@ -328,6 +328,10 @@ fn s11_3_the_code_wins_over_the_status_but_cannot_make_a_refusal_a_delivery() {
         r#"{"type":"EXEG-9999-400","title":"T","report":{"errors":[{"type":"EXEG-0003-400","title":"U"}]}}"#;
     let judgement = body(400, below);
     assert_eq!((term(&judgement).as_str(), judgement.reason.as_str()), ("PAUSE", "0003-400"));
+    // So it does over one that only speaks of a delivery.
+    let both = [item("EXEG-0204-200", "T"), item("EXEG-0003-400", "U")].join(",");
+    let judgement = body(400, &format!(r#"{{"requestId":"r","errors":[{both}]}}"#));
+    assert_eq!((term(&judgement).as_str(), judgement.reason.as_str()), ("PAUSE", "0003-400"));
     let in_errors = format!(r#"{{"requestId":"r","errors":[{}]}}"#, item("EXEG-0003-400", "U"));
     assert_eq!(term(&body(400, &in_errors)), "PAUSE");
 }
