@@ -380,7 +380,7 @@ fn a_system_service_has_the_folders_of_the_system() {
     assert_eq!(loaded.scope, Scope::System);
     assert_eq!(loaded.config.api.socket, Path::new(SYSTEM_SOCKET));
     assert_eq!(loaded.config.journal.path, Path::new("/var/lib/afterplay/journal.db"));
-    assert_eq!(loaded.config.upload.reconnect_jitter, Duration::from_secs(30));
+    assert_eq!(loaded.config.upload.reconnect_jitter, Duration::from_secs(60));
 }
 
 #[test]

@@ -223,7 +223,7 @@ pub static KEYS: &[Key] = &[
         "Bytes of a request body above which pings are thinned out; Adobe names 64 KB"),
     key!([upload] concurrency = 2, live, count(1, 8, "more only makes the endpoint push back"),
         "Uploads at a time once the endpoint has answered"),
-    key!([upload] reconnect_jitter = (system "30s", user "0s"), live, duration(ms(0), hours(1), "sessions wait for it"),
+    key!([upload] reconnect_jitter = (system "60s", user "0s"), live, duration(ms(0), hours(1), "sessions wait for it"),
         "Longest random wait when the network returns, so that a street of boxes does not come back as one"),
     key!([upload] timestamp = true, live, switch(),
         "Whether xdm.timestamp, the time of the first attempt, is sent"),

@@ -288,7 +288,7 @@ fn defaults_are_those_that_are_promised() {
     assert_eq!((config.upload.body_budget, config.upload.timestamp), (60_000, true));
     assert_eq!((config.retry.initial, config.retry.max), (secs(5), secs(3600)));
     assert_eq!(config.upload.reconnect_jitter, secs(0));
-    assert_eq!(Layers::defaults(Scope::System, None).config.upload.reconnect_jitter, secs(30));
+    assert_eq!(Layers::defaults(Scope::System, None).config.upload.reconnect_jitter, secs(60));
 }
 
 #[test]
