@@ -160,11 +160,9 @@ impl Course {
             list.iter().filter_map(|state| state["name"].as_str().map(spelt)).collect()
         };
         let mut warning = None;
-        for name in names("statesEnd") {
-            self.active.retain(|active| *active != name);
-        }
-        for name in names("statesStart") {
-            if !self.names.contains(&name) {
+        let (ended, started) = (names("statesEnd"), names("statesStart"));
+        for name in ended.iter().chain(&started) {
+            if !self.names.contains(name) {
                 if self.names.len() >= MAX_STATES {
                     warning = Some(format!(
                         "more than {MAX_STATES} state names: the back end drops the later ones"
@@ -172,6 +170,9 @@ impl Course {
                 }
                 self.names.push(name.clone());
             }
+        }
+        self.active.retain(|active| !ended.contains(active));
+        for name in started {
             if !self.active.contains(&name) {
                 self.active.push(name);
             }
@@ -259,7 +260,8 @@ mod tests {
             json!({ "statesStart": names })
         };
         type Case<'a> = (&'a str, Vec<(T, Value)>, &'a [&'a str]);
-        let cases: [Case<'_>; 9] = [
+        let last = |name: &str| (T::StatesUpdate, json!({ "statesEnd": [{ "name": name }] }));
+        let cases: [Case<'_>; 11] = [
             (
                 "in order",
                 vec![
@@ -294,6 +296,12 @@ mod tests {
             ("7.9", vec![(T::SessionEnd, json!({})), (T::Play, json!({}))], &["after media.sessionEnd"]),
             ("6.1: ten names", vec![(T::StatesUpdate, states(10))], &[]),
             ("6.1: eleven names", vec![(T::StatesUpdate, states(11))], &["more than 10 state names"]),
+            ("6.1: one of ten ends", vec![(T::StatesUpdate, states(10)), last("s3")], &[]),
+            (
+                "6.1: the eleventh ends",
+                vec![(T::StatesUpdate, states(10)), last("s10")],
+                &["more than 10 state names"],
+            ),
         ];
         for (name, events, expected) in cases {
             let (_, warnings) = course(&events);
