@@ -121,7 +121,8 @@ fn s12_4_a_refusal_that_no_size_can_cure_sets_the_session_apart_whole() {
         ("small, the maximum is smaller still", too_large(100), 0, 0, 1),
         ("small enough for Adobe, no maximum", unnamed(), 2, 15_000, 1),
         ("large, no maximum", unnamed(), 2, 20_000, 3),
-        ("a maximum that it kept to", too_large(60_000), 2, 15_000, 1),
+        ("a maximum that it kept to by far", too_large(60_000), 2, 15_000, 1),
+        ("a maximum that it kept to, but for headers", too_large(33_000), 2, 15_000, 3),
     ] {
         let endpoint = Endpoint::start([answer]);
         let place = Place::new(&endpoint.url(), "");

@@ -29,6 +29,8 @@ const SUSPECTS: usize = 32;
 const SMALLEST_CUT: u64 = 4096;
 /// The same when the endpoint names no maximum: Adobe takes twice as much (contract section 12.1).
 const SMALLEST_UNNAMED: u64 = 32 * 1024;
+/// What headers and the like may add to a body: nobody says what a maximum counts (contract section 12.1).
+const BESIDE_BODY: u64 = 4096;
 /// Adobe's code for a body that is too large, without its status.
 const TOO_LARGE_CODE: &str = "0112";
 
@@ -138,12 +140,18 @@ fn is_exhausted(session: &Outgoing, judgement: &Judgement) -> bool {
     session.answers + 1 >= limit && session.answering_ms >= LIMIT_SPREAD_MS
 }
 
-/// Whether a smaller body can help: only if size really is what was refused.
+/// Whether a smaller body can help: only if size really may be what was refused.
 fn can_shrink(sent_bytes: u64, max: Option<u64>) -> bool {
     match max {
-        Some(max) => sent_bytes > max && sent_bytes > SMALLEST_CUT,
+        Some(max) => sent_bytes.saturating_add(BESIDE_BODY) > max && sent_bytes > SMALLEST_CUT,
         None => sent_bytes > SMALLEST_UNNAMED,
     }
+}
+
+/// The largest body to send from now on, after one that [`can_shrink`]: a maximum that it kept to counts more than
+/// the body.
+fn largest_after(sent_bytes: u64, max: u64) -> u64 {
+    if sent_bytes > max { max } else { max.saturating_sub(BESIDE_BODY).max(SMALLEST_CUT) }
 }
 
 impl Book {
@@ -294,7 +302,7 @@ impl Book {
     ) -> Action {
         // Only Adobe's own word is remembered for all.
         if judgement.reason.starts_with(TOO_LARGE_CODE) {
-            self.largest = max.or(self.largest);
+            self.largest = max.map(|max| largest_after(sent_bytes, max)).or(self.largest);
         }
         let again = session.refused_bytes.is_some();
         let wait_ms = if again { ms(delays.backoff(session.attempts + 1)) } else { 0 };
