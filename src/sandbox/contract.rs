@@ -186,6 +186,9 @@ fn identity_map(map: &Value, notes: &mut Notes) {
     let mut primaries = 0;
     for (namespace, items) in map {
         let path = format!("{path}.{namespace}");
+        if namespace.is_empty() {
+            notes.problem(&path, "The namespace is empty");
+        }
         let Some(items) = items.as_array().filter(|items| !items.is_empty()) else {
             notes.problem(&path, "Field should be an array with at least one item");
             continue;

@@ -117,6 +117,41 @@ const IMPLEMENTATION: &[Member] = &[
     ("environment", OneOf(&["browser", "app", "device", "server", "iot"]), false),
 ];
 
+/// Members of details that are filled in by Adobe (section 6, last paragraph).
+const COMPUTED: &[&str] = &[
+    "ID",
+    "adCount",
+    "averageMinuteAudience",
+    "bitrateAverage",
+    "bitrateChangeCount",
+    "bufferCount",
+    "bufferTime",
+    "chapterCount",
+    "errorCount",
+    "estimatedStreams",
+    "hasProgress10",
+    "hasProgress25",
+    "hasProgress50",
+    "hasProgress75",
+    "hasProgress95",
+    "hasSegmentView",
+    "isCompleted",
+    "isPlayed",
+    "isStarted",
+    "isViewed",
+    "pauseCount",
+    "pauseTime",
+    "pccr",
+    "pev3",
+    "secondsSinceLastCall",
+    "segment",
+    "stallCount",
+    "stallTime",
+    "timePlayed",
+    "totalTimePlayed",
+    "uniqueTimePlayed",
+];
+
 /// The object that an event type has to carry.
 fn details_of(kind: &str) -> Option<(&'static str, &'static [Member])> {
     match kind {
@@ -200,7 +235,11 @@ fn record(table: &[Member], details: &Value, path: &str, notes: &mut Notes) {
     if details.contains_key("isDownloaded") {
         notes.problem(&format!("{path}.isDownloaded"), "Field is forbidden: it is set on ingestion");
     }
-    let known: Vec<&str> = table.iter().map(|(member, ..)| *member).chain(["isDownloaded"]).collect();
+    for member in COMPUTED.iter().filter(|member| details.contains_key(**member)) {
+        notes.hint(&format!("{path}.{member}"), "Field is computed on ingestion: it should not be sent");
+    }
+    let ours = table.iter().map(|(member, ..)| *member);
+    let known: Vec<&str> = ours.chain(["isDownloaded"]).chain(COMPUTED.iter().copied()).collect();
     unknown(details, &known, path, notes);
 }
 
@@ -230,6 +269,9 @@ fn states(list: &Value, path: &str, notes: &mut Notes) {
         unknown(item, &["name"], &path, notes);
         let path = format!("{path}.name");
         match needed(item, "name", &path, notes).map(Value::as_str) {
+            Some(Some("fullScreen")) => {
+                notes.hint(&path, "Adobe's pages write fullscreen: this may count as another state");
+            }
             Some(Some(name)) if state_name(name) => {}
             Some(_) => notes.problem(&path, "Field should match ^[a-zA-Z0-9_.]{1,64}$"),
             None => {}

@@ -138,6 +138,7 @@ async fn each_broken_rule_is_refused_at_its_path() {
         ("xdm", "identityMap.FPID.0.id", Some(json!(5)), string),
         ("xdm", "identityMap.FPID.0.authenticatedState", Some(json!("loggedIn")), "one of ambiguous"),
         ("xdm", "identityMap.Email", Some(json!([{ "id": "x", "primary": "no" }])), ""),
+        ("xdm", "identityMap.", Some(json!([{ "id": "x" }])), "namespace is empty"),
         // 6
         ("ping", "mediaCollection.playhead", None, missing),
         ("ping", "mediaCollection.playhead", Some(json!(-1)), natural),
@@ -323,7 +324,10 @@ async fn what_is_only_unusual_is_a_hint_and_never_refused() {
         ("ping", "mediaCollection.chapterDetails", json!({})),
         ("sessionStart", "mediaCollection.sessionDetails.isCompleted", json!(true)),
         ("sessionStart", "mediaCollection.sessionDetails.pev3", json!("video")),
+        ("adStart", "mediaCollection.advertisingDetails.timePlayed", json!(1)),
+        ("chapterStart", "mediaCollection.chapterDetails.ID", json!("1")),
         ("statesUpdate", "mediaCollection.statesStart.0.time", json!(1)),
+        ("statesUpdate", "mediaCollection.statesStart.0.name", json!("fullScreen")),
         ("sessionStart", "mediaEventTimestamp", json!("1970-01-01T00:00:00Z")),
     ] {
         let mut body = session(&ALL);
