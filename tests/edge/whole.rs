@@ -257,13 +257,18 @@ fn whole_sessions_come_one_or_many_and_all_or_none() {
     ] {
         let answer = call(&service, "downloaded", &request);
         let (status, code, _, names) = problem(&answer);
-        assert_eq!((status, code.as_str()), (400, "va-edge-0400-400"), "{}", answer.text());
+        let expected = if name.contains("identityMap") { "EXEG-0308-400" } else { "va-edge-0400-400" };
+        assert_eq!((status, code.as_str()), (400, expected), "{}", answer.text());
         assert_eq!(names, [name]);
     }
     let mut unknown = contract_example();
+    unknown["events"][0]["xdm"].as_object_mut().unwrap().remove("identityMap");
     unknown["events"][0]["xdm"]["mediaDownloadedEvents"][1]["mediaCollection"]["x"] = Value::Null;
     let answer = call(&service, "downloaded", &unknown);
     assert_eq!(answer.status, 200, "unknown members pass: {}", answer.text());
+    let told = warned(&answer);
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert_eq!(told[0].0, "$.events[0].xdm.identityMap", "whose session it is then: {told:?}");
     let before_large = stored(&service);
     assert_ne!(before_large, before);
     let mut large = contract_example();

@@ -33,11 +33,30 @@ fn adobe_code(error: &ApiError) -> (Option<&'static str>, u16) {
         "too_large" => (Some("EXEG-0112-413"), 413),
         "unknown_session" | "session_completed" => (Some("va-edge-0404-404"), 404),
         "sequence" => (Some("va-edge-0400-400"), 400),
-        "invalid" if error.status == 400 => (Some("va-edge-0400-400"), 400),
+        "invalid" if error.status == 400 => {
+            (Some(identity_code(&error.problems).unwrap_or("va-edge-0400-400")), 400)
+        }
         "consent_out" => (Some("EXEG-0301-200"), 403),
         "journal_full" | "storage" => (Some("EXEG-0201-503"), 503),
         _ => (None, error.status),
     }
+}
+
+/// The gateway's code for what is wrong with identities, if nothing else is (contract section 5).
+fn identity_code(problems: &[Problem]) -> Option<&'static str> {
+    let code = |Problem { path, problem }: &Problem| {
+        let (_, at) = path.split_once("identityMap")?;
+        Some(match problem {
+            told if told.contains("none has") => "EXEG-0306-400",
+            told if told.contains("one more") => "EXEG-0304-400",
+            told if told.contains("UUID") => "EXEG-0308-400",
+            _ if at.ends_with(".id") => "EXEG-0305-400",
+            _ => "va-edge-0400-400",
+        })
+    };
+    let codes: Option<Vec<&'static str>> = problems.iter().map(code).collect();
+    // A wrong identity is no primary one either: what it is wrong in says more.
+    codes?.into_iter().min_by_key(|code| *code == "EXEG-0306-400")
 }
 
 /// A problem document as Adobe writes it.
@@ -106,5 +125,33 @@ impl IntoResponse for AdobeError {
             report: Report { request_id: Uuid::new_v4().to_string(), details: details(&error.problems) },
         };
         respond(&body, status, error.retry_after)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn s11_3_wrong_identities_have_codes_of_their_own() {
+        let fpid = "5f0c3d1e-6c1b-4f0e-9a52-2f8f6f1f9a10";
+        for (map, code) in [
+            (r#"{"a":[{"id":"x"}]}"#.to_owned(), Some("EXEG-0306-400")),
+            (
+                format!(r#"{{"FPID":[{{"id":"{fpid}","primary":true}}],"a":[{{"id":"x","primary":true}}]}}"#),
+                Some("EXEG-0304-400"),
+            ),
+            (r#"{"a":[{"id":"","primary":true}]}"#.to_owned(), Some("EXEG-0305-400")),
+            (r#"{"a":[{"id":""}]}"#.to_owned(), Some("EXEG-0305-400")),
+            (r#"{"FPID":[{"id":"7","primary":true}]}"#.to_owned(), Some("EXEG-0308-400")),
+            (r#"{"a":7}"#.to_owned(), Some("va-edge-0400-400")),
+        ] {
+            let wrong = crate::event::check_identity_map(&map).unwrap_err();
+            let under = |prefix: &str| -> Vec<Problem> {
+                wrong.iter().cloned().map(|problem| problem.under(prefix)).collect()
+            };
+            assert_eq!(identity_code(&under("events[0].xdm.identityMap")), code, "{map}");
+            assert_eq!(identity_code(&under("events[0].xdm.other")), None, "{map}");
+        }
     }
 }

@@ -47,8 +47,12 @@ pub(super) async fn import(api: &Api, scope: Scope, bytes: &Bytes, envelopes: &[
                     first.identity = Some(identity);
                 }
                 let (implementation, of_implementation) = implementation_of(api, envelope, &path);
-                let mut warnings: Vec<Problem> =
-                    left_out(envelope, &path).into_iter().chain(of_implementation).chain(odd).collect();
+                let nobody = envelope.get("identityMap").is_none().then(|| Problem {
+                    path: format!("{path}.identityMap"),
+                    problem: "missing: the device's own identity is sent".into(),
+                });
+                let beside = left_out(envelope, &path).into_iter().chain(nobody);
+                let mut warnings: Vec<Problem> = beside.chain(of_implementation).chain(odd).collect();
                 shorten(&mut warnings);
                 appends.push(Append {
                     complete: Some(Why::Import),
