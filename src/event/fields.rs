@@ -115,11 +115,29 @@ const fn computed(name: &'static str) -> Field {
 const SECONDS: Shape = Shape::Whole(Unit::Seconds, MAX_WHOLE);
 const INDEX: Shape = Shape::Whole(Unit::Index, MAX_WHOLE);
 
-static QOE_DETAILS: [Field; 4] = [
+/// Here and below: what an XDM type has beyond contract sections 6 and 6.1 is what Adobe computes (section 9).
+static QOE_DETAILS: [Field; 21] = [
     optional("bitrate", Shape::Whole(Unit::Kbps, MAX_INT32)),
     optional("droppedFrames", Shape::Whole(Unit::Frames, MAX_INT32)),
     optional("framesPerSecond", Shape::Whole(Unit::FramesPerSecond, MAX_INT32)),
     optional("timeToStart", Shape::Whole(Unit::Milliseconds, MAX_INT32)),
+    computed("bitrateAverage"),
+    computed("bitrateAverageBucket"),
+    computed("bitrateChangeCount"),
+    computed("bufferCount"),
+    computed("bufferTime"),
+    computed("errorCount"),
+    computed("externalErrors"),
+    computed("hasBitrateChangeImpactedStreams"),
+    computed("hasBufferImpactedStreams"),
+    computed("hasDroppedFrameImpactedStreams"),
+    computed("hasErrorImpactedStreams"),
+    computed("hasStallImpactedStreams"),
+    computed("isDroppedBeforeStart"),
+    computed("mediaSdkErrors"),
+    computed("playerSdkErrors"),
+    computed("stallCount"),
+    computed("stallTime"),
 ];
 
 const PLAYHEAD: Field = required("playhead", SECONDS);
@@ -139,7 +157,6 @@ const NO_METADATA: Field = refused(
 
 const STRING: Shape = Shape::Text(0);
 
-/// The members of the XDM session type beyond contract section 6 are what Adobe computes.
 static SESSION_DETAILS: [Field; 58] = [
     required("name", Shape::Text(1)),
     required("contentType", STRING),
@@ -204,13 +221,13 @@ static SESSION_DETAILS: [Field; 58] = [
 static ERROR_DETAILS: [Field; 2] =
     [required("name", Shape::Text(1)), required("source", Shape::OneOf(&["player", "external"]))];
 
-static POD_DETAILS: [Field; 3] =
-    [required("index", INDEX), required("offset", SECONDS), optional("friendlyName", STRING)];
+static POD_DETAILS: [Field; 4] =
+    [required("index", INDEX), required("offset", SECONDS), optional("friendlyName", STRING), computed("ID")];
 
-static AD_DETAILS: [Field; 11] = [
+static AD_DETAILS: [Field; 15] = [
     required("name", Shape::Text(1)),
     required("length", SECONDS),
-    required("playerName", STRING),
+    filled("playerName", Fallback::PlayerName),
     required("podPosition", INDEX),
     optional("friendlyName", STRING),
     optional("advertiser", STRING),
@@ -219,16 +236,25 @@ static AD_DETAILS: [Field; 11] = [
     optional("creativeURL", STRING),
     optional("placementID", STRING),
     optional("siteID", STRING),
+    computed("ID"),
+    computed("isCompleted"),
+    computed("isStarted"),
+    computed("timePlayed"),
 ];
 
-static CHAPTER_DETAILS: [Field; 4] = [
+static CHAPTER_DETAILS: [Field; 8] = [
     required("index", INDEX),
     required("length", SECONDS),
     required("offset", SECONDS),
     optional("friendlyName", STRING),
+    computed("ID"),
+    computed("isCompleted"),
+    computed("isStarted"),
+    computed("timePlayed"),
 ];
 
-static STATE: [Field; 1] = [required("name", Shape::StateName)];
+static STATE: [Field; 4] =
+    [required("name", Shape::StateName), computed("count"), computed("isSet"), computed("time")];
 
 static BARE: [Field; 6] = [PLAYHEAD, QOE, NO_METADATA, SESSION_ID, SESSION_ID_ANSWER, DOWNLOADED];
 

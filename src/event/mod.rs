@@ -46,18 +46,18 @@ pub struct CheckedEvent<'a> {
     pub title: Option<String>,
     /// The player's identity map as compact JSON (`media.sessionStart` only).
     pub identity: Option<String>,
-    /// What the configuration has to supply (`media.sessionStart` only).
+    /// What the configuration has to supply (`media.sessionStart`, `media.adStart`).
     pub missing_defaults: MissingDefaults,
     /// What is odd, or is recorded but not sent.
     pub warnings: Vec<Problem>,
 }
 
-/// Members of `sessionDetails` that the player left to the configuration.
+/// Members of `sessionDetails` or `advertisingDetails` that the player left to the configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct MissingDefaults {
     /// `playerName`
     pub player_name: bool,
-    /// `channel`
+    /// `channel`, of a session only
     pub channel: bool,
 }
 
@@ -85,12 +85,7 @@ pub fn check(raw: &[u8]) -> Result<CheckedEvent<'_>, Vec<Problem>> {
                 } else {
                     None
                 },
-                missing_defaults: found.details.map_or(MissingDefaults::default(), |details| {
-                    MissingDefaults {
-                        player_name: details.get("playerName").is_none(),
-                        channel: details.get("channel").is_none(),
-                    }
-                }),
+                missing_defaults: found.missing_defaults,
                 warnings: checker.warnings.into_vec(),
             })
         }
@@ -153,6 +148,7 @@ struct Found<'n> {
     said_ms: Option<i64>,
     playhead: f64,
     details: Option<&'n Node<'n>>,
+    missing_defaults: MissingDefaults,
     has_identity: bool,
 }
 
@@ -197,7 +193,14 @@ impl Checker {
         let playhead = collection.get("playhead")?.as_number()?.as_f64();
         let details = collection.get("sessionDetails").filter(|_| kind == EventType::SessionStart);
         self.odd_playhead(playhead, details, &path);
-        Some(Found { kind, seq, said_ms, playhead, details, has_identity: event.get(IDENTITY).is_some() })
+        let ad = collection.get("advertisingDetails").filter(|_| kind == EventType::AdStart);
+        let lacks = |of: Option<&Node<'_>>, name| of.is_some_and(|of| of.get(name).is_none());
+        let missing_defaults = MissingDefaults {
+            player_name: lacks(details.or(ad), "playerName"),
+            channel: lacks(details, "channel"),
+        };
+        let has_identity = event.get(IDENTITY).is_some();
+        Some(Found { kind, seq, said_ms, playhead, details, missing_defaults, has_identity })
     }
 
     fn unknown_member(&mut self, name: &str) {
@@ -298,12 +301,15 @@ impl Checker {
 
     fn odd_playhead(&mut self, playhead: f64, details: Option<&Node<'_>>, path: &Path<'_>) {
         let length = details.and_then(|d| d.get("length")?.as_number()).map(Number::as_f64);
+        let kind = details.and_then(|d| d.get("contentType")?.as_str());
+        let live = matches!(kind, Some("Live" | "Linear"));
         let at = path.member("playhead");
         match length {
-            Some(length) if length > 0.0 && playhead > length => {
+            // A live playhead is the second of the day.
+            Some(length) if length > 0.0 && playhead > length && !live => {
                 self.warnings.push(&at, "beyond `sessionDetails.length`");
             }
-            None if playhead >= DAY => {
+            _ if playhead >= DAY && (live || length.is_none()) => {
                 self.warnings.push(&at, "a day or more: a live playhead is the second of the day");
             }
             _ => {}

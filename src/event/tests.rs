@@ -103,7 +103,6 @@ fn each_required_member_is_missed_by_its_path() {
         (T::AdStart, "advertisingDetails"),
         (T::AdStart, "advertisingDetails.name"),
         (T::AdStart, "advertisingDetails.length"),
-        (T::AdStart, "advertisingDetails.playerName"),
         (T::AdStart, "advertisingDetails.podPosition"),
         (T::ChapterStart, "chapterDetails"),
         (T::ChapterStart, "chapterDetails.index"),
@@ -136,6 +135,10 @@ fn player_name_and_channel_are_left_to_the_configuration() {
     event["mediaCollection"]["sessionDetails"].as_object_mut().unwrap().remove("channel");
     assert_eq!(checked(&event), MissingDefaults { player_name: true, channel: true });
     assert_eq!(checked(&least(PLAY)), MissingDefaults::default());
+    let mut ad = least(EventType::AdStart);
+    assert_eq!(checked(&ad), MissingDefaults::default());
+    ad["mediaCollection"]["advertisingDetails"].as_object_mut().unwrap().remove("playerName");
+    assert_eq!(checked(&ad), MissingDefaults { player_name: true, channel: false });
     for name in ["playerName", "channel"] {
         let pointer = format!("sessionDetails/{name}");
         assert_eq!(

@@ -76,10 +76,14 @@ impl Journal {
 
 impl Core {
     /// The session of this name that the caller may see: their own, else, for an administrator, anybody's. A bare key
-    /// names the first session under it.
+    /// names the first session under it; when that is gone, the one that the key leads to.
     pub(super) fn find(&self, scope: Scope, name: &str) -> Result<i64, Refusal> {
         let name: Name = name.parse().map_err(|_| Refusal::UnknownSession)?;
-        self.find_generation(scope, name.key.as_str(), Some(name.generation.unwrap_or(1)))
+        let key = name.key.as_str();
+        match (self.find_generation(scope, key, Some(name.generation.unwrap_or(1))), name.generation) {
+            (Err(Refusal::UnknownSession), None) => self.find_generation(scope, key, None),
+            (found, _) => found,
+        }
     }
 
     /// The session that a bare key leads to: the last one under it.

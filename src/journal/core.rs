@@ -17,6 +17,7 @@ use super::space::Reserve;
 use super::{Policy, Refusal, Signals};
 use crate::anchor::boots::History;
 use crate::clock::{Clock, Moment};
+use crate::course::Course;
 use crate::event::EventType;
 use crate::session::{self, Consent, Key, OpenTimes, Why};
 
@@ -204,7 +205,9 @@ impl Core {
         self.look_at_clock()?;
         let now = self.now();
         for (id, open) in self.left_by_other_boots()? {
-            self.write_completion(id, &open, Why::Boot, &now)?;
+            // A review that fails costs nothing but the review: what is wrong with the file shows in what follows.
+            let reviewed = if open.span.out_of_order { self.review(id).ok().flatten() } else { None };
+            self.write_completion(id, &open, reviewed.as_ref(), Why::Boot, &now)?;
         }
         self.expire(&now)?;
         self.conn.execute_batch("COMMIT")?;
@@ -282,7 +285,8 @@ impl Core {
         }
         let Some(first) = open.values().map(|session| session.first_event).min() else { return Ok(open) };
         let mut query = self.conn.prepare(
-            "SELECT id, session, seq, type, boot_ms, checksum, synthetic, playhead, body FROM events
+            "SELECT id, session, seq, type, boot_ms, checksum, synthetic, playhead, body,
+                 coalesce(said_ms, wall_ms) FROM events
              WHERE id >= ?1",
         )?;
         let mut rows = query.query([first])?;
@@ -299,6 +303,7 @@ impl Core {
                     checksum: row.get(5)?,
                     synthetic: row.get(6)?,
                     playhead: row.get(7)?,
+                    at_ms: row.get(9)?,
                     body: row.get_ref(8)?.as_str()?,
                 },
             );
@@ -307,20 +312,34 @@ impl Core {
     }
 
     /// Completes a session: no event can be added from now on.
-    pub(super) fn complete(&mut self, id: i64, why: Why) -> rusqlite::Result<()> {
+    pub(super) fn complete(&mut self, id: i64, why: Why) -> Result<(), Refusal> {
         let Some(open) = self.open.get(&id) else { return Ok(()) };
-        self.write_completion(id, open, why, &self.now())?;
+        let span_ms = open.span.ms();
+        let reviewed = if open.span.out_of_order { self.review(id)? } else { None };
+        self.write_completion(id, open, reviewed.as_ref(), why, &self.now())?;
         self.touched = true;
         if let Some(open) = self.open.remove(&id) {
             self.open_by_key.remove(&(open.owner, open.key));
         }
         self.work += 1;
+        if span_ms > session::LONGEST_MS && why != Why::Import {
+            self.divide_at_completion(id)?;
+        }
         Ok(())
     }
 
-    fn write_completion(&self, id: i64, open: &Open, why: Why, now: &Moment) -> rusqlite::Result<()> {
+    /// `reviewed` is what the session comes to in the order of its times, where that is another one.
+    fn write_completion(
+        &self,
+        id: i64,
+        open: &Open,
+        reviewed: Option<&Course>,
+        why: Why,
+        now: &Moment,
+    ) -> rusqlite::Result<()> {
         // Only what we completed can go on under its key.
-        let course = why.is_ours().then(|| serde_json::to_string(&open.course).unwrap_or_default());
+        let course = why.is_ours().then(|| reviewed.unwrap_or(&open.course));
+        let course = course.map(|course| serde_json::to_string(course).unwrap_or_default());
         let mut update = self.conn.prepare_cached(
             "UPDATE sessions SET state = 'completed', why = ?2, last_event = ?3, events = ?4, bytes = ?5,
                  completed_boot = ?6, completed_boot_ms = ?7, completed_wall_ms = ?8, completed_sum = ?9,

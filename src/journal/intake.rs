@@ -15,6 +15,9 @@ use crate::session::{Consent, Name, State, Why};
 /// Warnings kept a session.
 const MAX_WARNINGS: usize = 50;
 
+/// Why a member that the configuration may supply has to be there.
+const NO_DEFAULT: &str = "is required (the configuration has no default for it under [defaults])";
+
 /// What is frozen when a session starts.
 pub(super) struct Frozen {
     pub(super) generation: u32,
@@ -65,6 +68,7 @@ impl Core {
 
     fn plan_for_open(&self, id: i64, append: &Append) -> Result<Plan, Refusal> {
         let Some(open) = self.open.get(&id) else { return Err(Refusal::UnknownSession) };
+        self.check_ads(id, append)?;
         plan(append, open.max_seq, false, |seq| self.body_in_chain(id, seq))
     }
 
@@ -115,10 +119,23 @@ impl Core {
         .filter(|(lacks, default, _)| *lacks && default.is_none())
         .map(|(_, _, member)| {
             let member = format!("mediaCollection.sessionDetails.{member}");
-            let wrong = "is required (the configuration has no default for it under [defaults])";
-            problem(0, append.batch, &member, wrong)
+            problem(0, append.batch, &member, NO_DEFAULT)
         })
+        .chain(nameless_ads(append, self.policy.player_name.is_some()))
         .collect();
+        if problems.is_empty() { Ok(()) } else { Err(Refusal::Invalid(problems)) }
+    }
+
+    /// Whether ads that name no player get one from what their session froze.
+    pub(super) fn check_ads(&self, id: i64, append: &Append) -> Result<(), Refusal> {
+        if nameless_ads(append, false).next().is_none() {
+            return Ok(());
+        }
+        let has_default = self
+            .conn
+            .prepare_cached("SELECT player_name IS NOT NULL FROM sessions WHERE id = ?1")?
+            .query_row([id], |row| row.get(0))?;
+        let problems: Vec<Problem> = nameless_ads(append, has_default).collect();
         if problems.is_empty() { Ok(()) } else { Err(Refusal::Invalid(problems)) }
     }
 
@@ -141,7 +158,8 @@ impl Core {
             title: start.title.clone(),
             identity_map,
             identity_origin: identity_origin.to_owned(),
-            player_name: policy.player_name.clone().filter(|_| start.lacks.0),
+            // Its ads may need it even if the start does not.
+            player_name: policy.player_name.clone(),
             channel: policy.channel.clone().filter(|_| start.lacks.1),
             implementation: append.implementation.clone().unwrap_or_else(|| policy.implementation.clone()),
         })
@@ -318,6 +336,7 @@ impl Core {
             checksum,
             synthetic: new.synthetic,
             playhead: new.playhead,
+            at_ms: new.said_ms.unwrap_or(now.wall_ms),
             body: new.body,
         };
         let warning = open.follow(self.next_event, &followed);
@@ -349,6 +368,17 @@ impl Core {
             .execute(params![id, text])?;
         Ok(())
     }
+}
+
+/// The problem of each ad that names no player, unless there is a default.
+fn nameless_ads(append: &Append, has_default: bool) -> impl Iterator<Item = Problem> + '_ {
+    let lacks = move |event: &NewEvent| !has_default && event.kind == EventType::AdStart && event.lacks.0;
+    append
+        .events
+        .iter()
+        .enumerate()
+        .filter(move |(_, event)| lacks(event))
+        .map(|(at, _)| problem(at, append.batch, "mediaCollection.advertisingDetails.playerName", NO_DEFAULT))
 }
 
 fn new_row(event: &NewEvent, seq: i64) -> Result<NewRow<'_>, Refusal> {

@@ -34,6 +34,16 @@ fn cuts(times: &[i64]) -> Vec<usize> {
 }
 
 impl Core {
+    /// Divides a session that was recorded event by event, but with times of its player's that lie too far apart.
+    pub(super) fn divide_at_completion(&mut self, id: i64) -> Result<(), Refusal> {
+        match self.divide_long(id) {
+            Ok(Some(Long::Kept(why))) => self.keep_warnings(id, std::slice::from_ref(&why)),
+            // What is damaged is found out and told when it is sent.
+            Ok(_) | Err(Refusal::Damaged(_)) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Divides a completed session that lasted longer than [`LONGEST_MS`]. `None`: it did not.
     pub(super) fn divide_long(&mut self, id: i64) -> Result<Option<Long>, Refusal> {
         let mut rest = id;

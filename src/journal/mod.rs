@@ -17,6 +17,7 @@ mod query;
 mod quota;
 mod resume;
 mod retire;
+mod review;
 mod rows;
 mod salvage;
 mod schema;
@@ -105,7 +106,7 @@ pub struct NewEvent {
     pub title: Option<String>,
     /// `identityMap` of a start event, as JSON.
     pub identity: Option<String>,
-    /// Whether a start event lacks `playerName`, `channel`.
+    /// Whether the start of a session or an ad lacks `playerName`, that of a session `channel`.
     pub lacks: (bool, bool),
 }
 

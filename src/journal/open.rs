@@ -17,7 +17,30 @@ pub(super) struct Open {
     pub(super) times: OpenTimes,
     pub(super) playhead: f64,
     pub(super) run: Run,
+    /// What its events come to in the order in which they came.
     pub(super) course: Course,
+    pub(super) span: Span,
+}
+
+/// When the events happened, by what was said of each as it came.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Span {
+    first_and_last: Option<(i64, i64)>,
+    /// Whether one came after another that happened later.
+    pub(super) out_of_order: bool,
+}
+
+impl Span {
+    fn add(&mut self, at_ms: i64) {
+        let (first, last) = self.first_and_last.unwrap_or((at_ms, at_ms));
+        self.out_of_order |= at_ms < last;
+        self.first_and_last = Some((first.min(at_ms), last.max(at_ms)));
+    }
+
+    /// From the earliest to the latest.
+    pub(super) fn ms(&self) -> i64 {
+        self.first_and_last.map_or(0, |(first, last)| last.saturating_sub(first))
+    }
 }
 
 /// What an open session learns from one of its rows.
@@ -28,6 +51,8 @@ pub(super) struct Followed<'a> {
     pub(super) checksum: i64,
     pub(super) synthetic: bool,
     pub(super) playhead: f64,
+    /// When it happened, by what was said as it came.
+    pub(super) at_ms: i64,
     pub(super) body: &'a str,
 }
 
@@ -44,6 +69,7 @@ impl Open {
             playhead: f64::NAN,
             run: Run::default(),
             course: Course::default(),
+            span: Span::default(),
         }
     }
 
@@ -61,6 +87,7 @@ impl Open {
             self.times.closed_ms = Some(row.boot_ms);
         }
         self.run.add(row.checksum, row.synthetic, i64::try_from(row.body.len()).unwrap_or(i64::MAX));
+        self.span.add(row.at_ms);
         let odd = self.course.note(row.kind, row.body);
         let beyond = row.kind != EventType::SessionStart && self.course.is_beyond(row.playhead);
         odd.or_else(|| beyond.then(|| "the playhead lies beyond the content's length".to_owned()))

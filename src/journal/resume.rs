@@ -102,6 +102,7 @@ impl Core {
             .query_row([closed.id], |row| row.get(0))?;
         let course: Course =
             course.and_then(|text| serde_json::from_str(&text).ok()).ok_or_else(|| closed.refusal())?;
+        self.check_ads(closed.id, append)?;
         let body = std::str::from_utf8(&first.body).map_err(|error| Refusal::Storage(error.to_string()))?;
         let next = Continuing { kind: first.kind, body };
         let again = course.reopen(&next).ok_or_else(|| closed.refusal())?;

@@ -69,6 +69,17 @@ fn s03_what_adobe_sets_is_left_out() {
         (T::SessionStart, "sessionDetails.timePlayed", json!(7)),
         (T::SessionStart, "sessionDetails.hasProgress50", json!(true)),
         (T::SessionStart, "sessionDetails.pev3", json!("x")),
+        (T::AdBreakStart, "advertisingPodDetails.ID", json!("x")),
+        (T::AdStart, "advertisingDetails.ID", json!("x")),
+        (T::AdStart, "advertisingDetails.isCompleted", json!(true)),
+        (T::AdStart, "advertisingDetails.isStarted", json!(true)),
+        (T::AdStart, "advertisingDetails.timePlayed", json!(7)),
+        (T::ChapterStart, "chapterDetails.ID", json!("x")),
+        (T::ChapterStart, "chapterDetails.isCompleted", json!(true)),
+        (T::ChapterStart, "chapterDetails.isStarted", json!(true)),
+        (T::ChapterStart, "chapterDetails.timePlayed", json!(7)),
+        (T::BitrateChange, "qoeDataDetails.bitrateAverage", json!(7)),
+        (T::BitrateChange, "qoeDataDetails.stallTime", json!(7)),
     ] {
         let mut collection = least(kind);
         collection["playhead"] = 0.into();
@@ -147,7 +158,6 @@ fn s06_required_and_forbidden_members_of_all_18_types() {
                 "advertisingDetails",
                 "advertisingDetails.name",
                 "advertisingDetails.length",
-                "advertisingDetails.playerName",
                 "advertisingDetails.podPosition",
             ]),
             &[],

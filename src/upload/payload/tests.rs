@@ -138,7 +138,7 @@ fn only_named_members_are_touched() {
         (
             T::AdStart,
             r#"{"playhead":0,"advertisingDetails":{"length":15.5,"podPosition":1.0,"sessionID":"own"}}"#,
-            r#"{"playhead":0,"advertisingDetails":{"length":15,"podPosition":1,"sessionID":"own"}}"#,
+            r#"{"playhead":0,"advertisingDetails":{"length":15,"podPosition":1,"sessionID":"own","playerName":"acme-stb"}}"#,
         ),
         (
             T::AdBreakStart,
