@@ -97,8 +97,8 @@ fn s03_a_session_keeps_its_shape_from_its_first_attempt_on() {
     // And the setting changes.
     place.configure(&endpoint.url(), &format!("{quick}\nupload.thin = \"50s\""));
     service.signal("HUP");
+    service.record("three", &start_event("three"));
     wait_for("the new setting to hold", || {
-        service.record("three", &start_event("three"));
         place.log_text().contains("reloaded the configuration").then_some(())
     });
     service.request("POST", "/v1/flush", b"");
