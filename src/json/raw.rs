@@ -90,7 +90,10 @@ pub fn elements(array: &str) -> Result<Vec<&str>, Problem> {
 
 /// Cuts JSON lines into the lines that are not blank.
 pub fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
-    text.split(|&b| b == b'\n').filter(|line| line.iter().any(|b| !matches!(b, b' ' | b'\t' | b'\r')))
+    let mut begin = 0;
+    let ends = memchr::memchr_iter(b'\n', text).chain([text.len()]);
+    let lines = ends.map(move |end| &text[std::mem::replace(&mut begin, end + 1)..end]);
+    lines.filter(|line| line.iter().any(|b| !matches!(b, b' ' | b'\t' | b'\r')))
 }
 
 /// The value of a raw string, quotes included.

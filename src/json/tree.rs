@@ -10,6 +10,9 @@ use super::{Name, Path, Problem, Problems, not_json, trim, utf8};
 /// Containers inside containers that a text may have.
 pub const MAX_DEPTH: usize = 64;
 
+/// Members of an object that are compared one with the other.
+const FEW: usize = 16;
+
 /// A JSON number, as far as a checker needs it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Number {
@@ -212,8 +215,7 @@ impl<'de> Visitor<'de> for NodeSeed<'_> {
             let node = map.next_value_seed(seed)?;
             members.push((name, node));
         }
-        let mut names: Vec<&str> = members.iter().map(|(name, _)| &**name).collect();
-        for name in repeated(&mut names) {
+        for name in repeated(&members) {
             self.problems.push(&self.path.member(name), "given more than once: give it once");
         }
         Ok(Node::Object(members))
@@ -221,7 +223,15 @@ impl<'de> Visitor<'de> for NodeSeed<'_> {
 }
 
 /// Each name that comes twice or more, once, in alphabetical order.
-fn repeated<'n>(names: &mut [&'n str]) -> Vec<&'n str> {
+fn repeated<'n>(members: &'n [(Cow<'_, str>, Node<'_>)]) -> Vec<&'n str> {
+    let twice_among_few = |(at, (name, _)): (usize, &(Cow<'_, str>, _))| {
+        members[..at].iter().any(|(earlier, _)| earlier == name)
+    };
+    // Nearly every object: nothing to collect and to sort.
+    if members.len() <= FEW && !members.iter().enumerate().any(twice_among_few) {
+        return Vec::new();
+    }
+    let mut names: Vec<&str> = members.iter().map(|(name, _)| &**name).collect();
     names.sort_unstable();
     let mut twice: Vec<&str> = names.windows(2).filter(|w| w[0] == w[1]).map(|w| w[0]).collect();
     twice.dedup();
