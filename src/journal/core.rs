@@ -40,6 +40,8 @@ pub(super) struct Core {
     pub(super) open_by_key: HashMap<(u32, Key), i64>,
     /// Bytes that the events of each user take, about.
     pub(super) taken: HashMap<u32, i64>,
+    /// Bytes known to be free under the quota; the pages are counted again when they are used up.
+    pub(super) spare: i64,
     pub(super) next_event: i64,
     pub(super) consent: Consent,
     pub(super) work: u64,
@@ -115,6 +117,7 @@ impl Core {
             open: HashMap::new(),
             open_by_key: HashMap::new(),
             taken: HashMap::new(),
+            spare: 0,
             next_event: 1,
             work: 0,
             deadline: None,
@@ -241,6 +244,7 @@ impl Core {
             open.iter().map(|(id, session)| ((session.owner, session.key.clone()), *id)).collect();
         self.open = open;
         self.taken = self.read_taken()?;
+        self.spare = 0;
         self.deadline = None;
         for open in self.open.values() {
             let (at, _) = session::deadline(&open.times, &self.policy.limits);
@@ -430,7 +434,8 @@ impl Core {
     pub(super) fn begin(&mut self) -> Result<(), Refusal> {
         self.make_sure()?;
         self.touched = false;
-        Ok(self.conn.execute_batch("BEGIN IMMEDIATE")?)
+        self.spend_on_commit();
+        Ok(self.conn.prepare_cached("BEGIN IMMEDIATE")?.execute([]).map(drop)?)
     }
 
     pub(super) fn savepoint(&mut self) -> Result<(), Refusal> {

@@ -1,6 +1,6 @@
 //! Events in: one append, decided by a plan, written in one transaction.
 
-use rusqlite::{OptionalExtension, params};
+use rusqlite::{CachedStatement, OptionalExtension, params};
 
 use super::core::{Core, ROW_BYTES};
 use super::long::Long;
@@ -228,16 +228,14 @@ impl Core {
     ) -> Result<Appended, Refusal> {
         let now = self.now();
         let mut warnings = Vec::new();
+        let mut tail = self.tail_of(id)?;
         for &(at, seq) in &plan.fresh {
-            let event = &append.events[at];
-            if let Some(warning) = self.write_event(id, &new_row(event, seq)?, &now)? {
+            if let Some(warning) = tail.write(&new_row(&append.events[at], seq)?, &now)? {
                 warnings.push((at, problem(at, append.batch, "mediaEventType", warning)));
             }
         }
-        let (generation, times) = match self.open.get(&id) {
-            Some(open) => (open.generation, open.times),
-            None => return Err(Refusal::UnknownSession),
-        };
+        let (generation, times) = (tail.open.generation, tail.open.times);
+        drop(tail);
         self.note_deadline(&times);
         let odd: Vec<String> = append
             .warnings
@@ -289,59 +287,19 @@ impl Core {
         new: &NewRow<'_>,
         now: &Moment,
     ) -> Result<Option<String>, Refusal> {
-        let Some(open) = self.open.get_mut(&id) else { return Err(Refusal::UnknownSession) };
-        let row = EventRow {
-            session: id,
-            n: open.run.rows,
-            seq: new.seq,
-            kind: new.kind.as_str(),
-            said_ms: new.said_ms,
-            synthetic: new.synthetic,
-            boot: now.boot,
-            boot_ms: now.boot_ms,
-            wall_ms: now.wall_ms,
-            body: new.body,
-        };
-        let checksum = event_sum(&row);
-        self.conn
-            .prepare_cached(
-                "INSERT INTO events (id, session, n, seq, type, said_ms, playhead, synthetic, boot, boot_ms,
-                     wall_ms, checksum, body)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
-            )?
-            .execute(params![
-                self.next_event,
-                id,
-                row.n,
-                row.seq,
-                row.kind,
-                row.said_ms,
-                new.playhead,
-                row.synthetic,
-                row.boot,
-                row.boot_ms,
-                row.wall_ms,
-                checksum,
-                row.body,
-            ])?;
-        self.touched = true;
-        if !new.synthetic {
-            let bytes = i64::try_from(new.body.len()).unwrap_or(i64::MAX);
-            *self.taken.entry(open.owner).or_default() += bytes + ROW_BYTES;
-        }
-        let followed = Followed {
-            kind: new.kind,
-            seq: new.seq,
-            boot_ms: now.boot_ms,
-            checksum,
-            synthetic: new.synthetic,
-            playhead: new.playhead,
-            at_ms: new.said_ms.unwrap_or(now.wall_ms),
-            body: new.body,
-        };
-        let warning = open.follow(self.next_event, &followed);
-        self.next_event += 1;
-        Ok(warning)
+        self.tail_of(id)?.write(new, now)
+    }
+
+    /// The end of an open session, where its rows are written.
+    fn tail_of(&mut self, id: i64) -> Result<Tail<'_>, Refusal> {
+        let open = self.open.get_mut(&id).ok_or(Refusal::UnknownSession)?;
+        let insert = self.conn.prepare_cached(
+            "INSERT INTO events (id, session, n, seq, type, said_ms, playhead, synthetic, boot, boot_ms,
+                 wall_ms, checksum, body)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+        )?;
+        let taken = self.taken.entry(open.owner).or_default();
+        Ok(Tail { insert, id, open, next_event: &mut self.next_event, taken, touched: &mut self.touched })
     }
 
     /// Adds to what is odd about a session; the same thing is kept once.
@@ -379,6 +337,66 @@ fn nameless_ads(append: &Append, has_default: bool) -> impl Iterator<Item = Prob
         .enumerate()
         .filter(move |(_, event)| lacks(event))
         .map(|(at, _)| problem(at, append.batch, "mediaCollection.advertisingDetails.playerName", NO_DEFAULT))
+}
+
+/// What one more row of an open session needs and changes.
+struct Tail<'c> {
+    insert: CachedStatement<'c>,
+    id: i64,
+    open: &'c mut Open,
+    next_event: &'c mut i64,
+    taken: &'c mut i64,
+    touched: &'c mut bool,
+}
+
+impl Tail<'_> {
+    fn write(&mut self, new: &NewRow<'_>, now: &Moment) -> Result<Option<String>, Refusal> {
+        let row = EventRow {
+            session: self.id,
+            n: self.open.run.rows,
+            seq: new.seq,
+            kind: new.kind.as_str(),
+            said_ms: new.said_ms,
+            synthetic: new.synthetic,
+            boot: now.boot,
+            boot_ms: now.boot_ms,
+            wall_ms: now.wall_ms,
+            body: new.body,
+        };
+        let checksum = event_sum(&row);
+        self.insert.execute(params![
+            *self.next_event,
+            self.id,
+            row.n,
+            row.seq,
+            row.kind,
+            row.said_ms,
+            new.playhead,
+            row.synthetic,
+            row.boot,
+            row.boot_ms,
+            row.wall_ms,
+            checksum,
+            row.body,
+        ])?;
+        *self.touched = true;
+        if !new.synthetic {
+            *self.taken += i64::try_from(new.body.len()).unwrap_or(i64::MAX) + ROW_BYTES;
+        }
+        let followed = Followed {
+            kind: new.kind,
+            seq: new.seq,
+            boot_ms: now.boot_ms,
+            checksum,
+            synthetic: new.synthetic,
+            playhead: new.playhead,
+            at_ms: new.said_ms.unwrap_or(now.wall_ms),
+            body: new.body,
+        };
+        let warning = self.open.follow(*self.next_event, &followed);
+        *self.next_event += 1;
+        Ok(warning)
+    }
 }
 
 fn new_row(event: &NewEvent, seq: i64) -> Result<NewRow<'_>, Refusal> {

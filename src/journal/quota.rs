@@ -4,11 +4,14 @@ use rusqlite::params;
 
 use super::core::{Core, ROW_BYTES};
 use super::plan::Plan;
+use super::schema::PAGE_BYTES;
 use super::{Append, Refusal};
 use crate::session::Loss;
 
 /// Left free under the quota, so that settling what is there always fits.
 const QUOTA_RESERVE: i64 = 256 * 1024;
+/// More than a commit writes besides events.
+const COMMIT_BYTES: i64 = 32 * 1024;
 /// Receipts that go at a time.
 const RECEIPTS: i64 = 64;
 
@@ -24,20 +27,19 @@ impl Core {
         if new == 0 {
             return Ok(());
         }
-        if let Some(refusal) = self.lacks_room(append.owner, new)? {
-            // Nothing is thrown away for a request that would be refused all the same.
-            if new + QUOTA_RESERVE > self.policy.max_bytes || new > self.policy.max_bytes_per_user {
-                return Err(refusal);
-            }
-            self.make_room(append.owner, new)?;
+        let Some(refusal) = self.lacks_room(append.owner, new)? else { return Ok(()) };
+        // Nothing is thrown away for a request that would be refused all the same.
+        if new + QUOTA_RESERVE > self.policy.max_bytes || new > self.policy.max_bytes_per_user {
+            return Err(refusal);
         }
+        self.make_room(append.owner, new)?;
         match self.lacks_room(append.owner, new)? {
             None => Ok(()),
             Some(refusal) => Err(refusal),
         }
     }
 
-    fn lacks_room(&self, owner: u32, new: i64) -> Result<Option<Refusal>, Refusal> {
+    fn lacks_room(&mut self, owner: u32, new: i64) -> Result<Option<Refusal>, Refusal> {
         if self.lacks_pages(new)? {
             let (used, max) = (self.used_bytes()?, self.policy.max_bytes);
             let detail = format!("it holds {used} of at most {max} bytes (journal.max_bytes)");
@@ -51,8 +53,21 @@ impl Core {
         }))
     }
 
-    fn lacks_pages(&self, new: i64) -> Result<bool, Refusal> {
-        Ok(self.used_bytes()? + new + QUOTA_RESERVE > self.policy.max_bytes)
+    fn lacks_pages(&mut self, new: i64) -> Result<bool, Refusal> {
+        // A row on pages of its own takes less than twice its bytes and a page.
+        let at_most = 2 * new + PAGE_BYTES;
+        if self.spare >= at_most {
+            self.spare -= at_most;
+            return Ok(false);
+        }
+        let free = self.policy.max_bytes - QUOTA_RESERVE - self.used_bytes()?;
+        self.spare = free - at_most;
+        Ok(new > free)
+    }
+
+    /// A commit begins: what it writes besides events comes off what is known to be free.
+    pub(super) fn spend_on_commit(&mut self) {
+        self.spare = self.spare.saturating_sub(COMMIT_BYTES);
     }
 
     fn taken_by(&self, owner: u32) -> i64 {

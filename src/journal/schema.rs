@@ -22,6 +22,9 @@ const MIGRATIONS: &[M<'static>] = &[
     M::up(include_str!("../../migrations/0002_row_sums.sql")),
 ];
 
+/// Statements that stay prepared.
+const STATEMENTS: usize = 64;
+
 /// Bytes of a page.
 pub(super) const PAGE_BYTES: i64 = 4096;
 
@@ -554,6 +557,8 @@ fn prepare(conn: &Connection, new: bool) -> rusqlite::Result<()> {
     conn.pragma_update(None, "trusted_schema", "OFF")?;
     conn.pragma_update(None, "temp_store", "MEMORY")?;
     conn.pragma_update(None, "cache_size", -2048)?;
+    // All that a delivery runs, and all that an append does, several times over.
+    conn.set_prepared_statement_cache_capacity(STATEMENTS);
     // Reads the whole schema now, so that damage shows here and not at the first event.
     conn.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
     Ok(())
