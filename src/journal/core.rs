@@ -40,6 +40,10 @@ pub(super) struct Core {
     pub(super) open_by_key: HashMap<(u32, Key), i64>,
     /// Bytes that the events of each user take, about.
     pub(super) taken: HashMap<u32, i64>,
+    /// There may be pages to give back to the file system.
+    pub(super) hollow: bool,
+    /// The uploader found a session to send when it asked last.
+    pub(super) draining: bool,
     /// Bytes known to be free under the quota; the pages are counted again when they are used up.
     pub(super) spare: i64,
     pub(super) next_event: i64,
@@ -117,6 +121,8 @@ impl Core {
             open: HashMap::new(),
             open_by_key: HashMap::new(),
             taken: HashMap::new(),
+            hollow: true,
+            draining: false,
             spare: 0,
             next_event: 1,
             work: 0,

@@ -114,7 +114,9 @@ impl Journal {
     pub async fn next_due(&self, skip: Vec<i64>, assume: bool) -> Result<Next, Refusal> {
         self.call(move |core| {
             core.look_at_clock()?;
-            core.next_due(&skip, assume)
+            let next = core.next_due(&skip, assume)?;
+            core.draining = matches!(next, Next::Ready(_));
+            Ok(next)
         })
         .await
     }

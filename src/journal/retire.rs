@@ -8,9 +8,9 @@ use crate::session::Loss;
 
 /// How often, at most, the service looks for what has expired; it does so when it writes anyway.
 const EXPIRY_EVERY_MS: i64 = 3_600_000;
-/// Pages given back to the file system after a delivery, so that the file shrinks without a long pause.
+/// Pages given back to the file system at a time, so that the file shrinks without a long pause.
 const VACUUM_PAGES: i64 = 256;
-/// The same on a full disk, where the WAL has little room.
+/// The same with each delivery on a full disk, where the WAL has little room.
 const VACUUM_PAGES_SHORT: i64 = 16;
 
 impl Core {
@@ -34,8 +34,42 @@ impl Core {
                      AND id <= (SELECT coalesce(last_event, 9223372036854775807) FROM sessions WHERE id = ?1)",
             )?
             .execute([id])?;
-        self.vacuum(if self.reserve.is_missing() { VACUUM_PAGES_SHORT } else { VACUUM_PAGES })?;
+        self.hollow = true;
+        if self.reserve.is_missing() {
+            self.vacuum(VACUUM_PAGES_SHORT)?;
+        }
         Ok(recorded)
+    }
+
+    /// Whether pages can be given back now. Not while sessions go out one after the other: each page would have to
+    /// change places with one that is free a moment later.
+    pub(super) fn can_give_back(&self) -> bool {
+        self.hollow && !self.draining && !self.reserve.is_missing() && self.attached && !self.doubtful
+    }
+
+    /// Gives some free pages back to the file system, in a commit of its own while nobody waits for one.
+    pub(super) fn give_back(&mut self) {
+        match self.give_some_back() {
+            Ok(more) => self.hollow = more,
+            Err(refusal) => {
+                self.hollow = false;
+                tracing::debug!("the journal could not be made smaller: {refusal}");
+                self.recover(&refusal);
+            }
+        }
+    }
+
+    fn give_some_back(&mut self) -> Result<bool, Refusal> {
+        let free = |core: &Core| -> rusqlite::Result<i64> {
+            core.conn.prepare_cached("PRAGMA freelist_count")?.query_row([], |row| row.get(0))
+        };
+        if free(self)? == 0 {
+            return Ok(false);
+        }
+        self.begin()?;
+        self.vacuum(VACUUM_PAGES)?;
+        self.commit()?;
+        Ok(free(self)? > 0)
     }
 
     /// Gives so many free pages back to the file system.

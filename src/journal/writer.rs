@@ -1,5 +1,6 @@
 //! The one thread that owns the connection: group commit.
 
+use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{mpsc, watch};
 
 use super::core::Core;
@@ -24,7 +25,18 @@ const MAX_BATCH_BYTES: usize = 512 << 10;
 /// Runs until all handles are gone, then closes the journal.
 pub(super) fn run(mut core: Core, mut queue: mpsc::UnboundedReceiver<Job>, signal: &watch::Sender<Signals>) {
     let mut batch = Vec::new();
-    while let Some(job) = queue.blocking_recv() {
+    loop {
+        let job = match queue.try_recv() {
+            Ok(job) => job,
+            Err(TryRecvError::Empty) if core.can_give_back() => {
+                core.give_back();
+                continue;
+            }
+            Err(_) => match queue.blocking_recv() {
+                Some(job) => job,
+                None => break,
+            },
+        };
         let mut bytes = job.bytes;
         batch.push(job.work);
         while batch.len() < MAX_BATCH && bytes < MAX_BATCH_BYTES {
