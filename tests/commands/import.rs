@@ -139,6 +139,8 @@ fn a_file_of_many_is_no_larger_a_request_than_its_largest() {
         json!({ "xdm": { "eventType": "media.downloaded", "mediaDownloadedEvents": [start_event("x")] }});
     item["xdm"]["mediaDownloadedEvents"][0]["mediaCollection"]["customMetadata"] =
         json!([{ "name": "_acme.note", "value": "n".repeat(40_000) }]);
+    item["xdm"]["identityMap"] =
+        json!({ "FPID": [{ "id": "5f0c3d1e-6c1b-4f0e-9a52-2f8f6f1f9a10", "primary": true }] });
     let path = file(&place, "large.json", json!({ "events": vec![item; 40] }).to_string());
     assert!(std::fs::metadata(&path).unwrap().len() > 1 << 20);
     assert_eq!(run(&place, &["import", path.to_str().unwrap()]).done().lines().count(), 40);
