@@ -14,6 +14,7 @@ use super::heal::Files;
 use super::open::{Followed, Open};
 use super::schema::{self, OpenError, beside};
 use super::space::Reserve;
+use super::undo::Undo;
 use super::{Policy, Refusal, Signals};
 use crate::anchor::boots::History;
 use crate::clock::{Clock, Moment};
@@ -55,8 +56,10 @@ pub(super) struct Core {
     pub(super) scrub: bool,
     /// Boot time of the last look for what has expired.
     pub(super) expired_at: Option<i64>,
-    /// The memory was changed by the job that is running.
+    /// The memory was changed by the job that is running, in a way that only the rows undo.
     pub(super) touched: bool,
+    /// What else the job that is running changed.
+    pub(super) undo: Undo,
     /// Given up when there is no space left.
     pub(super) reserve: Reserve,
     /// The connection failed in a way after which it cannot be trusted.
@@ -130,6 +133,7 @@ impl Core {
             scrub: false,
             expired_at: None,
             touched: false,
+            undo: Undo::default(),
             reserve,
             doubtful: false,
             attached: true,
@@ -147,7 +151,7 @@ impl Core {
                 core.begin_anew()?;
                 continue;
             }
-            core.undo().map_err(failed)?;
+            core.roll_back().map_err(failed)?;
             let error = failed(error);
             if !error.is_full() || !core.reserve.give_up(now_ms) {
                 return Err(error);
@@ -182,7 +186,7 @@ impl Core {
         Ok(())
     }
 
-    fn undo(&self) -> rusqlite::Result<()> {
+    fn roll_back(&self) -> rusqlite::Result<()> {
         if self.conn.is_autocommit() { Ok(()) } else { self.conn.execute_batch("ROLLBACK") }
     }
 
@@ -327,9 +331,9 @@ impl Core {
         let span_ms = open.span.ms();
         let reviewed = if open.span.out_of_order { self.review(id)? } else { None };
         self.write_completion(id, open, reviewed.as_ref(), why, &self.now())?;
-        self.touched = true;
         if let Some(open) = self.open.remove(&id) {
-            self.open_by_key.remove(&(open.owner, open.key));
+            self.open_by_key.remove(&(open.owner, open.key.clone()));
+            self.touched |= !self.undo.completed(id, open);
         }
         self.work += 1;
         if span_ms > session::LONGEST_MS && why != Why::Import {
@@ -353,7 +357,7 @@ impl Core {
         let mut update = self.conn.prepare_cached(
             "UPDATE sessions SET state = 'completed', why = ?2, last_event = ?3, events = ?4, bytes = ?5,
                  completed_boot = ?6, completed_boot_ms = ?7, completed_wall_ms = ?8, completed_sum = ?9,
-                 course = ?10, max_seq = ?11
+                 course = ?10, max_seq = ?11, numbers = ?12
              WHERE id = ?1 AND state = 'open'",
         )?;
         let completed = update.execute(params![
@@ -368,6 +372,7 @@ impl Core {
             open.run.sum,
             course,
             open.max_seq,
+            serde_json::to_string(&open.numbers.keep()).unwrap_or_default(),
         ])?;
         if completed > 0 {
             self.count(open.owner, RECORDED, open.run.events)?;
@@ -439,13 +444,13 @@ impl Core {
 
     pub(super) fn begin(&mut self) -> Result<(), Refusal> {
         self.make_sure()?;
-        self.touched = false;
+        self.forget_undo();
         self.spend_on_commit();
         Ok(self.conn.prepare_cached("BEGIN IMMEDIATE")?.execute([]).map(drop)?)
     }
 
     pub(super) fn savepoint(&mut self) -> Result<(), Refusal> {
-        self.touched = false;
+        self.forget_undo();
         Ok(self.conn.prepare_cached("SAVEPOINT job")?.execute([]).map(drop)?)
     }
 
@@ -464,13 +469,21 @@ impl Core {
 
     /// Undoes the only job of a transaction.
     pub(super) fn rollback(&mut self) -> Result<(), Refusal> {
-        self.undo()?;
+        self.roll_back()?;
         self.forget_touched()
     }
 
+    fn forget_undo(&mut self) {
+        self.touched = false;
+        self.undo = Undo::default();
+    }
+
     fn forget_touched(&mut self) -> Result<(), Refusal> {
+        let undo = std::mem::take(&mut self.undo);
         if std::mem::take(&mut self.touched) {
             self.reload()?;
+        } else {
+            self.undo(undo);
         }
         Ok(())
     }

@@ -1,12 +1,16 @@
 //! Events in: one append, decided by a plan, written in one transaction.
 
+use std::collections::HashMap;
+
 use rusqlite::{CachedStatement, OptionalExtension, params};
 
 use super::core::{Core, ROW_BYTES};
 use super::long::Long;
 use super::open::{Followed, Open};
-use super::plan::{Plan, plan, problem};
+use super::numbers::Stored;
+use super::plan::{Plan, asked, plan, problem};
 use super::rows::{EventRow, SessionRow, event_sum, session_sum};
+use super::undo::Undo;
 use super::{Append, Appended, NewEvent, Refusal};
 use crate::clock::Moment;
 use crate::event::{EventType, Problem};
@@ -69,32 +73,17 @@ impl Core {
     fn plan_for_open(&self, id: i64, append: &Append) -> Result<Plan, Refusal> {
         let Some(open) = self.open.get(&id) else { return Err(Refusal::UnknownSession) };
         self.check_ads(id, append)?;
-        plan(append, open.max_seq, false, |seq| self.body_in_chain(id, seq))
+        let unknown = asked(append, open.max_seq).filter(|seq| open.numbers.event(*seq).is_none()).collect();
+        let before = if open.generation > 1 { self.stored_before(id, unknown)? } else { HashMap::new() };
+        plan(append, open.max_seq, false, |seq| match open.numbers.event(seq) {
+            Some(event) => self.body_of(event).map(|body| Some(Stored::Body(body))),
+            None => Ok(before.get(&seq).cloned()),
+        })
     }
 
-    /// The body under a number, in this session or one that it continues.
-    pub(super) fn body_in_chain(&self, session: i64, seq: i64) -> Result<Option<String>, Refusal> {
-        let mut next = Some(session);
-        while let Some(id) = next {
-            let row: Option<(Option<i64>, i64, Option<i64>)> = self
-                .conn
-                .prepare_cached("SELECT continues, first_event, last_event FROM sessions WHERE id = ?1")?
-                .query_row([id], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
-                .optional()?;
-            let Some((continues, first, last)) = row else { return Ok(None) };
-            let body = self
-                .conn
-                .prepare_cached(
-                    "SELECT body FROM events WHERE id BETWEEN ?2 AND ?3 AND session = ?1 AND seq = ?4 LIMIT 1",
-                )?
-                .query_row([id, first, last.unwrap_or(i64::MAX), seq], |row| row.get(0))
-                .optional()?;
-            if body.is_some() {
-                return Ok(body);
-            }
-            next = continues;
-        }
-        Ok(None)
+    fn body_of(&self, event: i64) -> Result<String, Refusal> {
+        let mut query = self.conn.prepare_cached("SELECT body FROM events WHERE id = ?1")?;
+        Ok(query.query_row([event], |row| row.get(0))?)
     }
 
     /// Whether a session can start with these events.
@@ -212,7 +201,7 @@ impl Core {
         let id = self.conn.last_insert_rowid();
         let open =
             Open::new(append.owner, append.key.clone(), frozen.generation, self.next_event, now.boot_ms);
-        self.touched = true;
+        self.touched |= !self.undo.begun(id);
         self.open_by_key.insert((open.owner, open.key.clone()), id);
         self.open.insert(id, open);
         Ok(id)
@@ -299,7 +288,8 @@ impl Core {
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
         )?;
         let taken = self.taken.entry(open.owner).or_default();
-        Ok(Tail { insert, id, open, next_event: &mut self.next_event, taken, touched: &mut self.touched })
+        self.touched |= !self.undo.written_to(id, open, *taken, self.next_event);
+        Ok(Tail { insert, id, open, next_event: &mut self.next_event, taken, undo: &mut self.undo })
     }
 
     /// Adds to what is odd about a session; the same thing is kept once.
@@ -346,7 +336,7 @@ struct Tail<'c> {
     open: &'c mut Open,
     next_event: &'c mut i64,
     taken: &'c mut i64,
-    touched: &'c mut bool,
+    undo: &'c mut Undo,
 }
 
 impl Tail<'_> {
@@ -379,7 +369,7 @@ impl Tail<'_> {
             checksum,
             row.body,
         ])?;
-        *self.touched = true;
+        self.undo.numbered(self.id, new.seq);
         if !new.synthetic {
             *self.taken += i64::try_from(new.body.len()).unwrap_or(i64::MAX) + ROW_BYTES;
         }

@@ -10,6 +10,7 @@ mod core;
 mod heal;
 mod intake;
 mod long;
+mod numbers;
 mod open;
 mod outbox;
 mod plan;
@@ -25,6 +26,7 @@ mod seal;
 mod settle;
 mod space;
 mod split;
+mod undo;
 mod verify;
 mod writer;
 
@@ -302,6 +304,7 @@ impl Journal {
         let bytes = appends.iter().map(Append::bytes).sum();
         self.call_writing(bytes, move |core| {
             let mut appended = Vec::with_capacity(appends.len());
+            core.undo.keep();
             for append in appends {
                 let prefix = append.prefix.clone();
                 appended.push(core.append(append).map_err(|refusal| refusal.under(&prefix))?);

@@ -1,5 +1,6 @@
 //! Open sessions in memory: what their rows add up to.
 
+use super::numbers::Numbers;
 use super::rows::Run;
 use crate::course::Course;
 use crate::event::EventType;
@@ -20,6 +21,7 @@ pub(super) struct Open {
     /// What its events come to in the order in which they came.
     pub(super) course: Course,
     pub(super) span: Span,
+    pub(super) numbers: Numbers,
 }
 
 /// When the events happened, by what was said of each as it came.
@@ -70,13 +72,23 @@ impl Open {
             run: Run::default(),
             course: Course::default(),
             span: Span::default(),
+            numbers: Numbers::default(),
         }
+    }
+
+    /// Itself but for its numbers, of which there may be many.
+    pub(super) fn without_numbers(&mut self) -> Open {
+        let numbers = std::mem::take(&mut self.numbers);
+        let copy = self.clone();
+        self.numbers = numbers;
+        copy
     }
 
     /// Takes a row into account. Answers what is out of order about its event, if anything is.
     pub(super) fn follow(&mut self, id: i64, row: &Followed<'_>) -> Option<String> {
         self.last_event = id;
         self.max_seq = self.max_seq.max(row.seq);
+        self.numbers.take(row.seq, id, row.body);
         self.times.last_event_ms = row.boot_ms;
         // NaN, before the first event, differs from everything.
         if self.playhead != row.playhead {

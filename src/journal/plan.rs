@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 
+use super::numbers::Stored;
 use super::{Append, Refusal};
 use crate::event::{EventType, Problem};
 
@@ -33,13 +34,18 @@ pub(super) fn same_event(stored: &str, sent: &[u8]) -> bool {
         }
 }
 
-/// Numbers the events. `stored` finds the body under a number up to `max_seq`; `may_start` says whether the first new
+/// The numbers in a request that may be used already, up to `max_seq`.
+pub(super) fn asked(append: &Append, max_seq: i64) -> impl Iterator<Item = i64> {
+    append.events.iter().filter_map(|event| event.seq.map(signed)).filter(move |seq| *seq <= max_seq)
+}
+
+/// Numbers the events. `stored` finds what is known of the event under a number up to `max_seq`; `may_start` says whether the first new
 /// event may be a start.
 pub(super) fn plan(
     append: &Append,
     mut max_seq: i64,
     may_start: bool,
-    stored: impl Fn(i64) -> Result<Option<String>, Refusal>,
+    stored: impl Fn(i64) -> Result<Option<Stored>, Refusal>,
 ) -> Result<Plan, Refusal> {
     let (events, batch) = (&append.events, append.batch);
     let known = max_seq;
@@ -59,7 +65,7 @@ pub(super) fn plan(
         if event.seq.is_some() && seq <= max_seq {
             let same = match here.get(&seq) {
                 Some(body) => Some(std::str::from_utf8(body).is_ok_and(|body| same_event(body, &event.body))),
-                None if seq <= known => stored(seq)?.map(|body| same_event(&body, &event.body)),
+                None if seq <= known => stored(seq)?.map(|stored| stored.is(&event.body)),
                 None => None,
             };
             match same {

@@ -1,11 +1,14 @@
 //! Events for a session that takes no more: resends, late ends, and those that open a successor (product section 4.1;
 //! contract section 8).
 
+use std::collections::{HashMap, HashSet};
+
 use rusqlite::{OptionalExtension, params};
 
 use super::core::Core;
 use super::intake::{Frozen, NewRow};
-use super::plan::{Plan, plan};
+use super::numbers::{Kept, Stored};
+use super::plan::{Plan, asked, plan};
 use super::{Append, Appended, Refusal};
 use crate::course::{Continuing, Course};
 use crate::event::EventType;
@@ -55,7 +58,8 @@ impl Core {
 
     /// A resend and a late `media.sessionEnd` are harmless; anything else goes on in a successor, or is refused.
     pub(super) fn append_to_closed(&mut self, closed: &Closed, append: &Append) -> Result<Appended, Refusal> {
-        let plan = plan(append, closed.max_seq, closed.can_go_on(), |seq| self.body_in_chain(closed.id, seq));
+        let stored = self.stored_in_chain(Some(closed.id), asked(append, closed.max_seq).collect())?;
+        let plan = plan(append, closed.max_seq, closed.can_go_on(), |seq| Ok(stored.get(&seq).cloned()));
         let plan = match plan {
             Err(Refusal::Sequence(_)) if !closed.can_go_on() => return Err(closed.refusal()),
             plan => plan?,
@@ -79,6 +83,58 @@ impl Core {
         }
         self.check_room(append, &plan)?;
         self.go_on(closed, append, &plan)
+    }
+
+    /// The same for the sessions that an open one continues.
+    pub(super) fn stored_before(&self, id: i64, asked: HashSet<i64>) -> Result<HashMap<i64, Stored>, Refusal> {
+        if asked.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let mut query = self.conn.prepare_cached("SELECT continues FROM sessions WHERE id = ?1")?;
+        self.stored_in_chain(query.query_row([id], |row| row.get(0))?, asked)
+    }
+
+    /// What is known of the events under these numbers in a session that takes no more, and in those it continues. The
+    /// rows of each are gone through once, however many are asked for.
+    fn stored_in_chain(
+        &self,
+        mut next: Option<i64>,
+        mut asked: HashSet<i64>,
+    ) -> Result<HashMap<i64, Stored>, Refusal> {
+        let mut found = HashMap::new();
+        let mut delivered = HashMap::new();
+        while let Some(id) = next.filter(|_| !asked.is_empty()) {
+            let mut query = self.conn.prepare_cached(
+                "SELECT continues, state, first_event, coalesce(last_event, first_event), numbers
+                 FROM sessions WHERE id = ?1",
+            )?;
+            let mut rows = query.query([id])?;
+            let Some(row) = rows.next()? else { break };
+            next = row.get(0)?;
+            let kept: Option<Kept> =
+                row.get_ref(4)?.as_str_or_null()?.and_then(|text| serde_json::from_str(text).ok());
+            for seq in &asked {
+                if let Some(stored) = kept.as_ref().and_then(|kept| kept.find(*seq)) {
+                    delivered.entry(*seq).or_insert(stored);
+                }
+            }
+            let may_hold = kept.is_none() || asked.iter().any(|seq| delivered.contains_key(seq));
+            if may_hold && row.get_ref(1)?.as_str()? != State::Delivered.as_str() {
+                let (first, last): (i64, i64) = (row.get(2)?, row.get(3)?);
+                let mut query = self.conn.prepare_cached(
+                    "SELECT seq, body FROM events WHERE id BETWEEN ?2 AND ?3 AND session = ?1",
+                )?;
+                let mut rows = query.query([id, first, last])?;
+                while let Some(row) = rows.next()? {
+                    let seq = row.get(0)?;
+                    if asked.remove(&seq) {
+                        found.insert(seq, Stored::Body(row.get(1)?));
+                    }
+                }
+            }
+        }
+        delivered.extend(found);
+        Ok(delivered)
     }
 
     fn go_on(&mut self, closed: &Closed, append: &Append, plan: &Plan) -> Result<Appended, Refusal> {

@@ -20,6 +20,7 @@ const APPLICATION_ID: i32 = 0x6166_706c;
 const MIGRATIONS: &[M<'static>] = &[
     M::up(include_str!("../../migrations/0001_journal.sql")),
     M::up(include_str!("../../migrations/0002_row_sums.sql")),
+    M::up(include_str!("../../migrations/0003_numbers.sql")),
 ];
 
 /// Statements that stay prepared.

@@ -213,3 +213,59 @@ fn what_is_delivered_takes_nothing_more_but_a_late_end() {
     assert_eq!(service.request("DELETE", "/v1/sessions/one", b"").status, 204);
     assert_eq!(service.status()["losses"]["discarded"], 1);
 }
+
+#[test]
+fn a_resend_is_still_known_when_the_session_was_delivered() {
+    let endpoint = Endpoint::start(std::iter::empty::<Act>());
+    let place = Place::new(&endpoint.url(), "session.idle_timeout = \"1s\"\nupload.reconnect_jitter = \"0s\"");
+    let service = place.start();
+    let start = numbered(start_event("ep-1"), 0);
+    let play = numbered(event("media.play", 1, 0), 1);
+    let ping = numbered(event("media.ping", 2, 1), 5);
+    assert_eq!(counts(&send(&service, "idle", &json!([start, play, ping]))), (3, 0, 5));
+    let end = numbered(event("media.sessionComplete", 3, 2), 6);
+    assert_eq!(counts(&send(&service, "ended", &json!([start, play, ping, end]))), (4, 0, 6));
+    service.wait_for_state("idle", "delivered");
+    assert_eq!(service.request("POST", "/v1/sessions/ended/complete", b"").status, 200);
+    service.wait_for_state("ended", "delivered");
+    let acknowledged = service.status()["events"]["acknowledged"].clone();
+
+    for (key, all) in [("idle", json!([start, play, ping])), ("ended", json!([start, play, ping, end]))] {
+        let answer = send(&service, key, all.as_array().unwrap().last().unwrap());
+        assert_eq!((answer.0, counts(&answer).0, counts(&answer).1), (200, 0, 1), "{key}");
+        assert_eq!(counts(&send(&service, key, &all)).0, 0, "{key}");
+        assert_eq!(send(&service, key, &all).1["duplicates"], all.as_array().unwrap().len(), "{key}");
+    }
+    // Another event under a used number is another event; one that was never there goes on, as ever.
+    let other = numbered(event("media.ping", 9, 9), 5);
+    assert_eq!(send(&service, "idle", &other).1["reason"], "sequence");
+    assert_eq!(send(&service, "ended", &other).1["reason"], "session_completed");
+    assert_eq!(service.status()["events"]["acknowledged"], acknowledged);
+    let answer = send(&service, "idle", &json!([ping, numbered(event("media.ping", 12, 11), 6)]));
+    assert_eq!((counts(&answer), &answer.1["continues_as"]), ((1, 1, 6), &json!("idle~2")));
+    // Its successor knows what came before it.
+    assert_eq!(counts(&send(&service, "idle", &json!([start, play]))), (0, 2, 1));
+    assert_eq!(service.status()["possible_duplicates"], 0);
+}
+
+#[test]
+fn a_batch_that_is_refused_half_way_leaves_the_memory_as_it_was() {
+    let place = quiet_place();
+    let service = place.start();
+    assert_eq!(send(&service, "one", &json!([start_event("ep-1"), event("media.play", 1, 0)])).0, 201);
+    let before = journal(&service, &["one"]);
+    let ping = |session: &str| {
+        json!({ "eventType": "media.ping", "timestamp": "2026-03-07T18:30:05Z",
+            "mediaCollection": { "sessionID": session, "playhead": 5 } })
+    };
+    let refused = json!({ "events": [{ "xdm": ping("one") }, { "xdm": ping("one") }, { "xdm": ping("nobody") }] });
+    let answer = service.request("POST", "/ee/va/v1/ping", refused.to_string().as_bytes());
+    assert_eq!(answer.status, 404, "{}", String::from_utf8_lossy(&answer.body));
+    assert_eq!(journal(&service, &["one"]), before);
+    // The next number is the one that it would have been.
+    assert_eq!(counts(&send(&service, "one", &event("media.ping", 6, 5))), (1, 0, 2));
+    assert_eq!(numbers(&service, "one"), [0, 1, 2]);
+    service.kill();
+    let service = place.start();
+    assert_eq!(counts(&send(&service, "one", &event("media.ping", 7, 6))), (1, 0, 3));
+}
