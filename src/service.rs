@@ -3,6 +3,7 @@
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -84,7 +85,7 @@ pub struct Service {
     view: watch::Receiver<View>,
     parts: JoinSet<(&'static str, Result<(), ServiceError>)>,
     /// Removed at the end, when we made it.
-    bound: Option<PathBuf>,
+    bound: Option<Bound>,
     web: Option<SocketAddr>,
 }
 
@@ -124,7 +125,7 @@ impl Service {
         let now = config.borrow().clone();
         let (unix, bound) = match passed {
             Some(listener) => (from_systemd(listener)?, None),
-            None => (bind(&now.api.socket).await?, Some(now.api.socket.clone())),
+            None => (bind(&now.api.socket).await?, Bound::at(&now.api.socket)),
         };
         let mut listeners = vec![(Listener::Unix(unix), api::router(api.clone()))];
         let mut web = None;
@@ -204,9 +205,8 @@ impl Service {
             }
         }
         self.link.stop();
-        if let Some(socket) = &self.bound {
-            // Gone already is as good.
-            let _ = fs::remove_file(socket);
+        if let Some(bound) = &self.bound {
+            bound.remove();
         }
         drop(self.journal);
         let writer = self.writer;
@@ -214,6 +214,28 @@ impl Service {
             tracing::error!("the journal's thread could not be joined");
         }
         outcome
+    }
+}
+
+/// The socket that this process made.
+#[derive(Debug)]
+struct Bound {
+    path: PathBuf,
+    /// Device and number: another service may have put its own in the place.
+    id: (u64, u64),
+}
+
+impl Bound {
+    fn at(path: &Path) -> Option<Bound> {
+        let file = fs::symlink_metadata(path).ok()?;
+        Some(Bound { path: path.to_owned(), id: (file.dev(), file.ino()) })
+    }
+
+    fn remove(&self) {
+        if Bound::at(&self.path).is_some_and(|now| now.id == self.id) {
+            // Gone already is as good.
+            let _ = fs::remove_file(&self.path);
+        }
     }
 }
 

@@ -102,7 +102,8 @@ pub(super) async fn status_of(api: &Api, scope: Scope) -> Result<Status, ApiErro
         uploader: UploaderStatus {
             state: view.doing,
             reason: view.reason,
-            detail: view.detail,
+            // It may quote an answer, and an answer what another user sent.
+            detail: view.detail.filter(|_| scope.admin),
             next_attempt_at: view.next_attempt_ms.map(|at| rfc3339(now.wall_ms + (at - now.boot_ms).max(0))),
             hint: api.uploader.hint().map(|hint| hint.to_string()),
         },

@@ -43,7 +43,7 @@ pub(super) struct Core {
     pub(super) taken: HashMap<u32, i64>,
     /// There may be pages to give back to the file system.
     pub(super) hollow: bool,
-    /// The uploader found a session to send when it asked last.
+    /// Sessions are going out, and there was another when the uploader asked last.
     pub(super) draining: bool,
     /// Bytes known to be free under the quota; the pages are counted again when they are used up.
     pub(super) spare: i64,

@@ -115,7 +115,7 @@ impl Journal {
         self.call(move |core| {
             core.look_at_clock()?;
             let next = core.next_due(&skip, assume)?;
-            core.draining = matches!(next, Next::Ready(_));
+            core.draining &= matches!(next, Next::Ready(_));
             Ok(next)
         })
         .await
@@ -300,7 +300,7 @@ impl Core {
     }
 
     fn begin_attempt(
-        &self,
+        &mut self,
         id: i64,
         timestamp_ms: Option<i64>,
         fit: Fit,
@@ -330,6 +330,7 @@ impl Core {
             )
             .optional()?;
         let Some((attempt, owner)) = attempt else { return Ok(None) };
+        self.draining = true;
         if attempt == 1 && timing.basis == TimeBasis::Estimated {
             self.count(owner, "estimated", 1)?;
         }

@@ -29,7 +29,7 @@ impl Core {
         }
         let Some(refusal) = self.lacks_room(append.owner, new)? else { return Ok(()) };
         // Nothing is thrown away for a request that would be refused all the same.
-        if new + QUOTA_RESERVE > self.policy.max_bytes || new > self.policy.max_bytes_per_user {
+        if new + QUOTA_RESERVE > self.policy.max_bytes || new > self.share_of(append.owner) {
             return Err(refusal);
         }
         self.make_room(append.owner, new)?;
@@ -45,12 +45,22 @@ impl Core {
             let detail = format!("it holds {used} of at most {max} bytes (journal.max_bytes)");
             return Ok(Some(Refusal::Full(detail)));
         }
-        let (mine, most) = (self.taken_by(owner), self.policy.max_bytes_per_user);
+        let (mine, most) = (self.taken_by(owner), self.share_of(owner));
         Ok((mine + new > most).then(|| {
             Refusal::Full(format!(
                 "this user's events fill {mine} of at most {most} bytes (journal.max_percent_per_user)"
             ))
         }))
+    }
+
+    /// Bytes that a user may take: their part of what all others leave, so that something is left for whoever comes
+    /// next.
+    fn share_of(&self, owner: u32) -> i64 {
+        let others: i64 = self.taken.iter().filter(|(user, _)| **user != owner).map(|(_, bytes)| *bytes).sum();
+        let left = (self.policy.max_bytes - QUOTA_RESERVE - others).max(0);
+        let whole = i128::from(self.policy.max_bytes.max(1));
+        let share = i128::from(left) * i128::from(self.policy.max_bytes_per_user) / whole;
+        i64::try_from(share).unwrap_or(i64::MAX)
     }
 
     fn lacks_pages(&mut self, new: i64) -> Result<bool, Refusal> {
