@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::endpoint::{Act, Endpoint, Reply};
 use crate::service::{Answer, Connection, event, start_event, wait_for};
 use crate::users_support::{ANNA, BERT, connect_as, is_root, shared_place};
 use crate::{NOWHERE, assert_problem, knock, post};
@@ -181,4 +182,48 @@ fn a_user_who_fills_their_share_leaves_the_others_theirs() {
     assert_eq!(greedy.send("DELETE", "/v1/sessions/one", &[], b"").unwrap().status, 204);
     assert_eq!(post(&mut greedy, "one", &start).status, 201);
     assert_eq!(post(&mut greedy, "one", large.to_string()).status, 200);
+}
+
+#[test]
+fn what_an_answer_says_of_a_session_is_for_administrators() {
+    if !is_root() {
+        return;
+    }
+    let answer = json!({ "title": "Forbidden", "detail": "not for ep-secret" }).to_string();
+    let endpoint = Endpoint::start([Act::Answer(Reply::json(403, answer))]);
+    let place = shared_place(&endpoint.url(), "upload.reconnect_jitter = \"0s\"");
+    let service = place.start();
+    let mut anna = connect_as(&service, ANNA);
+    assert_eq!(post(&mut anna, "a", start_event("ep-secret").to_string()).status, 201);
+    assert_eq!(anna.send("POST", "/v1/sessions/a/complete", &[], b"").unwrap().status, 200);
+    let paused = |status: &Value| (status["uploader"]["state"] == "paused").then_some(());
+    wait_for("the pause", || paused(&service.status()));
+    assert!(service.status()["uploader"]["detail"].as_str().unwrap().contains("ep-secret"));
+    let mut bert = connect_as(&service, BERT);
+    let status = get(&mut bert, "/v1/status").json();
+    assert!(paused(&status).is_some(), "{status}");
+    assert!(!status.to_string().contains("ep-secret"), "{status}");
+}
+
+#[test]
+fn however_much_two_users_took_a_third_finds_room() {
+    if !is_root() {
+        return;
+    }
+    let place = shared_place(NOWHERE, "journal.max_bytes = 2097152");
+    let service = place.start();
+    let start = start_event("ep-1").to_string();
+    let many = vec![event("media.ping", 9, 9); 50];
+    for uid in [ANNA, BERT] {
+        let mut user = connect_as(&service, uid);
+        assert_eq!(post(&mut user, "all", &start).status, 201);
+        let full = wait_for("a full share", || {
+            let answer = post(&mut user, "all", Value::from(many.clone()).to_string());
+            (answer.status != 200).then_some(answer)
+        });
+        assert_problem(&full, 503, "journal_full");
+    }
+    let mut third = connect_as(&service, BERT + 1);
+    assert_eq!(post(&mut third, "one", &start).status, 201);
+    assert_eq!(post(&mut third, "one", Value::from(many).to_string()).status, 200);
 }
