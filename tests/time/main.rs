@@ -4,9 +4,9 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of tests are tests")]
 
-#[path = "support/endpoint.rs"]
+#[path = "../support/endpoint.rs"]
 mod endpoint;
-#[path = "support/service.rs"]
+#[path = "../support/service.rs"]
 mod service;
 
 use std::path::{Path, PathBuf};
