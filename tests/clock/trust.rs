@@ -36,6 +36,10 @@ impl Device {
         assert_eq!(self.request("POST", &format!("/v1/sessions/{key}/complete"), "").status, 200);
     }
 
+    fn clock_now(&self) -> i64 {
+        Clock::Manual(Arc::clone(&self.clock)).now().wall_ms
+    }
+
     /// Something has set the clock, and keeps it right from now on.
     fn synchronise(&self, wall_ms: i64) {
         self.clock.set_synchronised(true);
@@ -84,6 +88,7 @@ fn a_session_of_1970_waits_for_the_time_and_then_has_it() {
     let session = device.wait_for_state("a", "delivered");
     assert_eq!(session["time"], "trusted");
     assert_eq!(session["receipt"]["time"], "trusted");
+    assert_eq!(device.session("foreign")["started_at"], "2026-11-01T00:00:07.000Z");
     assert_eq!(session["as_recorded"]["started_at"], "1970-01-01T00:00:00.000Z");
     assert_eq!(session["started_at"], "2026-11-01T00:00:02.000Z");
     assert_eq!(sent_times(&endpoint)["a"], seconds_from(NOW + 2000));
@@ -127,6 +132,52 @@ fn a_clock_that_is_set_in_mid_session_changes_no_interval() {
         let first = NOW + 48 * 3600 * 1000 + step - 3000;
         assert_eq!(sent_times(&endpoint)["a"], seconds_from(first), "{step}");
     }
+}
+
+#[test]
+fn a_leap_second_is_a_second_that_passed() {
+    // A second before the end of 2026; the kernel says 23:59:59 twice. Two readings of one moment may differ by one.
+    const MIDNIGHT: i64 = 1_798_761_600_000;
+    for (step, stamped) in [(1000, false), (999, false), (1000, true), (999, true), (1001, true)] {
+        let endpoint = Endpoint::start([]);
+        let device = Device::clockless(&endpoint, 0, "");
+        device.synchronise(MIDNIGHT - 1500);
+        for (n, event) in unstamped("a").iter_mut().enumerate() {
+            if n == 3 {
+                device.set_wall(device.clock_now() - step);
+            }
+            if stamped {
+                event["mediaEventTimestamp"] = afterplay::clock::rfc3339(device.clock_now()).into();
+            }
+            device.record("a", event);
+            device.clock.advance(Duration::from_millis(500));
+        }
+        assert_eq!(device.request("POST", "/v1/sessions/a/complete", "").status, 200);
+        assert_eq!(device.wait_for_state("a", "delivered")["time"], "trusted");
+        let told = &sent_times(&endpoint)["a"];
+        let intervals: Vec<i64> = told.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        assert_eq!(intervals, [500; 4], "{step} {stamped}");
+        assert!(told[0].abs_diff(MIDNIGHT - 1500) <= 1001, "{step} {stamped} {}", told[0]);
+    }
+}
+
+#[test]
+fn local_time_of_the_same_clock_moves_with_it() {
+    let endpoint = Endpoint::start([]);
+    let device = Device::clockless(&endpoint, 0, "");
+    // A player an hour east of Greenwich, in 1970; the clock is set when three of its events have come.
+    for (n, event) in unstamped("a").iter_mut().enumerate() {
+        if n == 3 {
+            device.synchronise(NOW + 4000);
+        }
+        let local = afterplay::clock::rfc3339(device.clock_now() + 3_600_000).replace('Z', "+01:00");
+        event["mediaEventTimestamp"] = local.into();
+        device.record("a", event);
+        device.clock.advance(Duration::from_secs(1));
+    }
+    assert_eq!(device.request("POST", "/v1/sessions/a/complete", "").status, 200);
+    assert_eq!(device.wait_for_state("a", "delivered")["time"], "trusted");
+    assert_eq!(sent_times(&endpoint)["a"], seconds_from(NOW + 1000));
 }
 
 #[test]
