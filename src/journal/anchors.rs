@@ -78,7 +78,7 @@ pub struct DateSeen {
 pub struct Known {
     /// Wall time less boot time, if this boot has an anchor.
     pub offset_ms: Option<i64>,
-    /// A time that has certainly passed.
+    /// Wall time less boot time at the least.
     pub floor_ms: i64,
 }
 
@@ -263,7 +263,7 @@ impl Core {
 
     pub(super) fn known_time(&self) -> Known {
         let anchor = self.history.boots.last().and_then(Boot::anchor);
-        Known { offset_ms: anchor.map(Anchor::offset_ms), floor_ms: self.history.floor_ms() }
+        Known { offset_ms: anchor.map(Anchor::offset_ms), floor_ms: self.history.floor_offset_ms() }
     }
 
     pub(super) fn clock_status(&self) -> ClockStatus {
@@ -298,6 +298,12 @@ impl Core {
         let settled = || self.history.place(moment.boot).filter(|place| place.settled);
         let offset = frozen.or_else(|| settled().map(|place| place.offset_ms));
         offset.map_or(moment.wall_ms, |offset| moment.boot_ms.saturating_add(offset))
+    }
+
+    /// The same as well as it can be told now, else as it was sent.
+    pub(super) fn told(&self, moment: &Moment, frozen: Option<i64>) -> i64 {
+        let settled = self.history.place(moment.boot).is_some_and(|place| place.settled);
+        self.shown(moment, frozen.filter(|_| !settled))
     }
 
     /// How well our times of a boot are known now.

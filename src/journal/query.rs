@@ -253,12 +253,13 @@ impl Core {
         // With times of the player's own nothing was sent by this one, right or wrong.
         let frozen: Option<i64> = if basis == Some(TimeBasis::Given) { None } else { row.get(29)? };
         let started = Moment { boot: row.get(23)?, boot_ms: row.get(24)?, wall_ms: row.get(6)? };
-        let time = |wall_at: usize, boot_at: usize| -> rusqlite::Result<Option<String>> {
+        let moment = |wall_at: usize, boot_at: usize| -> rusqlite::Result<_> {
             let Some(boot) = row.get(boot_at)? else { return Ok(None) };
             let moment = Moment { boot, boot_ms: row.get(boot_at + 1)?, wall_ms: row.get(wall_at)? };
-            Ok(Some(rfc3339(self.shown(&moment, None))))
+            Ok(Some((moment, frozen.filter(|_| boot == started.boot))))
         };
-        let settled = time(8, 27)?;
+        let completed = moment(7, 25)?.map(|(moment, frozen)| rfc3339(self.shown(&moment, frozen)));
+        let settled = moment(8, 27)?.map(|(moment, frozen)| rfc3339(self.told(&moment, frozen)));
         let (events, bytes, last_event) = match self.open.get(&id) {
             Some(open) => (open.run.events, open.run.bytes, Some(open.last_event)),
             None => (
@@ -285,7 +286,7 @@ impl Core {
             time: basis.unwrap_or_else(|| self.basis_now(started.boot)),
             started_at: rfc3339(self.shown(&started, frozen)),
             last_event_at: last_event_at.map(|moment| rfc3339(self.shown(&moment, frozen))),
-            completed_at: time(7, 25)?,
+            completed_at: completed,
             delivered_at: settled.clone().filter(|_| state == State::Delivered),
             quarantined_at: settled.filter(|_| state == State::Quarantined),
             events,

@@ -188,6 +188,8 @@ fn a_box_in_1970_asks_for_the_time_once_and_tells_the_truth() {
     assert_eq!(device.questions(), 1);
     let status = service.status();
     assert_eq!((&status["clock"], &status["clock_source"]), (&"trusted".into(), &"date".into()));
+    let behind = status["clock_behind_s"].as_i64().unwrap();
+    assert!(behind.abs_diff(-back_to_1970()) < 10, "{behind}");
     assert!(device.place.log_text().contains("boot+"), "no line of the log has a date of 1970");
 }
 
@@ -249,6 +251,9 @@ fn without_anybody_to_ask_times_are_estimated_when_they_were_held_for_long_enoug
     assert!(plain.requests().is_empty(), "a clock that proves nothing is not asked for");
     let session = service.wait_for_state("a", "delivered");
     assert_eq!((&session["time"], &session["receipt"]["time"]), (&"estimated".into(), &"estimated".into()));
+    let in_order = [&session["started_at"], &session["completed_at"], &session["receipt"]["delivered_at"]];
+    let in_order = in_order.map(at);
+    assert!(in_order.is_sorted() && in_order[2] <= at(&session["delivered_at"]) + 5000, "{session}");
     let body: Value = serde_json::from_slice(&plain.requests()[0].body).unwrap();
     assert_eq!(body["events"][0]["xdm"].get("timestamp"), None, "nobody knows what time it is");
     let told = times_of(&body);

@@ -77,9 +77,13 @@ fn a_boot_without_an_anchor_lies_between_its_neighbours() {
     let boots = [known(1, NOW), boot(2, 1000, NOW - DAY, &[])];
     assert_eq!(place(&boots, 2), estimated(NOW + HOUR, false));
 
+    let later = boot(3, 1000, 0, &[]);
+    assert_eq!(history(&[&boots[..], &[later]].concat()).floor_offset_ms(), NOW + HOUR + 1000);
+    assert_eq!(history(&[]).floor_offset_ms(), BUILT_MS);
+
     assert_eq!(place(&[boot(1, HOUR, 0, &[])], 1), estimated(BUILT_MS, false), "nothing at all is known");
     assert_eq!(place(&[], 1), None);
-    assert_eq!(history(&boots).floor_ms(), NOW + HOUR);
+    assert_eq!(history(&boots).floor_offset_ms(), NOW + HOUR);
 }
 
 #[test]
