@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::endpoint::Endpoint;
-use super::service::{Place, programme};
+use super::service::programme;
 use super::*;
 
 /// A session whose events are stamped on arrival, so that its times are those of our clock.
