@@ -28,8 +28,8 @@ pub struct Offsets {
 
 /// A player whose timestamp is this close to our wall clock on arrival reads the same clock.
 const SAME_CLOCK_MS: i64 = 5000;
-/// A clock that was slewed by less than this was not stepped.
-pub const STEP_MS: i64 = 1000;
+/// A clock that is off by less than this was not set. A leap second is a step, even if two readings round it down.
+pub const STEP_MS: i64 = 990;
 
 /// The wall time of each event of one session, in the order given.
 ///

@@ -133,9 +133,17 @@ impl History {
         Some(boot_ms.saturating_add(self.boot(boot)?.anchor()?.offset_ms()))
     }
 
-    /// A time that has certainly passed: when this program was made, or the last moment of an anchored boot.
-    pub fn floor_ms(&self) -> i64 {
-        self.floor_before(self.boots.len()).1
+    /// Wall time less boot time that the present boot has at the least: it began after this program was made, after
+    /// the last moment of each anchored boot, and after all that is known to have passed since.
+    pub fn floor_offset_ms(&self) -> i64 {
+        self.boots.len().checked_sub(1).map_or(BUILT_MS, |present| self.earliest(present))
+    }
+
+    /// When the boot at this position can have begun, as far as the boots before it tell.
+    fn earliest(&self, at: usize) -> i64 {
+        let (known, floor) = self.floor_before(at);
+        let run = known.map_or(0, |known| known + 1);
+        self.boots[run..at].iter().fold(floor, |start, boot| start.saturating_add(boot.last.boot_ms))
     }
 
     /// The last anchored boot before this position, and the time of its last moment.
@@ -175,39 +183,33 @@ impl History {
             let offset_ms = anchor.offset_ms();
             return Some(Place { offset_ms, standing: Standing::Trusted, settled: true });
         }
-        let (known, floor) = self.floor_before(at);
-        let run = known.map_or(0, |known| known + 1);
-        // When the first boot of the run can have begun, and so each further one.
-        let earliest = |at: usize| {
-            self.boots[run..at].iter().fold(floor, |start, boot| start.saturating_add(boot.last.boot_ms))
-        };
         let later = self.boots[at + 1..].iter().position(|boot| boot.anchor().is_some());
         let present = self.boots.len() - 1;
         if let Some(next) = later.map(|distance| at + 1 + distance) {
             let start = self.boots[next].anchor()?.offset_ms();
-            let offset_ms = self.before(at, next, start, earliest);
+            let offset_ms = self.before(at, next, start);
             return Some(Place { offset_ms, standing: Standing::Estimated, settled: true });
         }
         let now = &self.boots[present];
-        let looks_right = now.own_offset_ms() >= earliest(present).saturating_sub(SLACK_MS);
+        let looks_right = now.own_offset_ms() >= self.earliest(present).saturating_sub(SLACK_MS);
         let offset_ms = match (looks_right, at == present) {
             (true, true) => {
                 let offset_ms = now.own_offset_ms();
                 return Some(Place { offset_ms, standing: Standing::Assumed, settled: false });
             }
-            (true, false) => self.before(at, present, now.own_offset_ms(), earliest),
-            (false, _) => earliest(at),
+            (true, false) => self.before(at, present, now.own_offset_ms()),
+            (false, _) => self.earliest(at),
         };
         Some(Place { offset_ms, standing: Standing::Estimated, settled: false })
     }
 
     /// The start of boot `at`, when boot `next` started at `start`: what its own clock says if that fits, else as late
     /// as it can have been.
-    fn before(&self, at: usize, next: usize, start: i64, earliest: impl Fn(usize) -> i64) -> i64 {
+    fn before(&self, at: usize, next: usize, start: i64) -> i64 {
         (at..next).rev().fold(start, |start, at| {
             let latest = start.saturating_sub(self.boots[at].last.boot_ms);
             let own = self.boots[at].own_offset_ms();
-            if (earliest(at)..=latest).contains(&own) { own } else { latest }
+            if (self.earliest(at)..=latest).contains(&own) { own } else { latest }
         })
     }
 

@@ -30,6 +30,8 @@ pub(super) struct Status {
     clock: &'static str,
     clock_source: Option<Source>,
     clock_since: Option<String>,
+    /// By how many seconds the wall clock is behind the known time.
+    clock_behind_s: Option<i64>,
     estimated: u64,
 }
 
@@ -90,6 +92,7 @@ pub(super) async fn status_of(api: &Api, scope: Scope) -> Result<Status, ApiErro
     let view = api.uploader.view().borrow().clone();
     let now = api.clock.now();
     let known_ms = totals.clock.offset_ms.map(|offset| now.boot_ms.saturating_add(offset));
+    let behind_ms = known_ms.map(|known| known.saturating_sub(now.wall_ms));
     let now = Reading { wall_ms: known_ms.unwrap_or(now.wall_ms), ..now };
     let count = |state| totals.sessions.get(&state).copied().unwrap_or(0);
     let lost = |loss| totals.losses.get(&loss).copied().unwrap_or(0);
@@ -135,6 +138,7 @@ pub(super) async fn status_of(api: &Api, scope: Scope) -> Result<Status, ApiErro
         clock: if totals.clock.source.is_some() { "trusted" } else { "untrusted" },
         clock_source: totals.clock.source,
         clock_since: totals.clock.since_ms.map(rfc3339),
+        clock_behind_s: behind_ms.map(|behind| behind / 1000),
         estimated: totals.estimated,
     })
 }

@@ -36,7 +36,7 @@ pub(super) async fn flush(
             continue;
         }
         progress.end();
-        let said = verdict(&step, &now, (screen.now_ms)()).map_err(ExitError::failed);
+        let said = verdict(&step, &now, now.now_ms((screen.now_ms)())).map_err(ExitError::failed);
         if args.json {
             let status: Value = client.decode(&look, &body)?;
             screen.line(&format!("{status:#}"))?;

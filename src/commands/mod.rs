@@ -216,6 +216,14 @@ fn load_config(global: &Global) -> Result<config::Loaded, ExitError> {
         .map_err(|error| ExitError::config(error.to_string()))
 }
 
+/// The present time as the service knows it, which on a machine without a clock is not what the wall clock says.
+async fn now_by_service(client: &mut Client, screen: &Screen<'_>) -> i64 {
+    let wall_ms = (screen.now_ms)();
+    // Ages are no reason to fail.
+    let status: Result<model::Status, _> = client.get("/v1/status").await;
+    status.map_or(wall_ms, |status| status.now_ms(wall_ms))
+}
+
 /// The wall clock, for ages on the screen.
 fn now_ms() -> i64 {
     Clock::System.now().wall_ms

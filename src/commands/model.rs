@@ -26,6 +26,14 @@ pub(super) struct Status {
     pub(super) clock: String,
     pub(super) clock_source: Option<String>,
     pub(super) clock_since: Option<String>,
+    pub(super) clock_behind_s: Option<i64>,
+}
+
+impl Status {
+    /// The present time as the service knows it, by the wall clock of the machine.
+    pub(super) fn now_ms(&self, wall_ms: i64) -> i64 {
+        wall_ms.saturating_add(self.clock_behind_s.unwrap_or_default().saturating_mul(1000))
+    }
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]

@@ -36,7 +36,8 @@ pub(super) async fn sessions(
         screen.line(&format!("No {state}sessions."))?;
         return Ok(());
     }
-    let shown = table(&all, (screen.now_ms)(), screen.width, screen.style);
+    let now_ms = super::now_by_service(client, screen).await;
+    let shown = table(&all, now_ms, screen.width, screen.style);
     screen.out.write_all(shown.as_bytes())?;
     Ok(())
 }

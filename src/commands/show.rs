@@ -40,8 +40,8 @@ pub(super) async fn show(
         Some(_) => Vec::new(),
         None => events(client, &path).await?,
     };
-    let view =
-        View { now_ms: (screen.now_ms)(), zone: &screen.zone, width: screen.width, style: screen.style };
+    let now_ms = super::now_by_service(client, screen).await;
+    let view = View { now_ms, zone: &screen.zone, width: screen.width, style: screen.style };
     let shown = view.page(&detail, &events);
     screen.out.write_all(shown.as_bytes())?;
     Ok(())
@@ -172,7 +172,7 @@ impl View<'_> {
             let detail = last.detail.as_deref().unwrap_or_default();
             let said = answer(last.status, last.reason.as_deref(), Some(&last.verdict), detail);
             let age = last.at.as_deref().and_then(text::millis);
-            let age = age.map_or_else(String::new, |at| format!(" ({})", text::relative(at, self.now_ms)));
+            let age = age.map_or_else(String::new, |at| self.how_far(at));
             let tone = (last.verdict == "quarantine").then_some(Tone::Bad);
             rows.push(("Last answer", format!("{said}{age}"), tone));
         }
@@ -246,8 +246,16 @@ impl View<'_> {
 
     fn moment(&self, at: &str) -> String {
         match text::millis(at) {
-            Some(ms) => format!("{} ({})", text::full(ms, self.zone), text::relative(ms, self.now_ms)),
+            Some(ms) => format!("{}{}", text::full(ms, self.zone), self.how_far(ms)),
             None => text::visible(at).into_owned(),
+        }
+    }
+
+    /// How far a time is from now; nothing where a clock that is not set makes it nonsense.
+    fn how_far(&self, ms: i64) -> String {
+        match text::is_sensible(ms, self.now_ms) {
+            true => format!(" ({})", text::relative(ms, self.now_ms)),
+            false => String::new(),
         }
     }
 }

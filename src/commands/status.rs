@@ -29,7 +29,7 @@ pub(super) async fn status(
     if args.json {
         screen.line(&text::json(&format!("{raw:#}")))?;
     } else {
-        let shown = table(&status, (screen.now_ms)(), screen.width, screen.style);
+        let shown = table(&status, status.now_ms((screen.now_ms)()), screen.width, screen.style);
         screen.out.write_all(shown.as_bytes())?;
     }
     Ok(())
@@ -52,7 +52,9 @@ async fn watch(
         };
         if screen.live && !args.json {
             let shown = match &seen {
-                Ok(status) => table(&status.0, (screen.now_ms)(), screen.width, screen.style),
+                Ok((status, _)) => {
+                    table(status, status.now_ms((screen.now_ms)()), screen.width, screen.style)
+                }
                 Err(message) => {
                     format!("{}\n", layout::wrap(&text::visible(message), screen.width).join("\n"))
                 }
@@ -83,12 +85,15 @@ fn same(last: &Result<Seen, String>, now: &Result<Seen, String>, as_json: bool) 
     }
 }
 
-/// Without the time of the next attempt, which the service tells from two clocks: it trembles by a millisecond, and
-/// when it really changes the reason changes too.
+/// Without what the service tells from two clocks, which tremble by a millisecond: the time of the next attempt, with
+/// which the reason changes too when it really changes, and how far the clock is off.
 fn steady(status: &Value) -> Value {
     let mut status = status.clone();
     if let Some(at) = status.pointer_mut("/uploader/next_attempt_at").filter(|at| !at.is_null()) {
         *at = Value::Bool(true);
+    }
+    if let Some(behind) = status.get_mut("clock_behind_s").filter(|behind| !behind.is_null()) {
+        *behind = Value::Bool(true);
     }
     status
 }
@@ -186,6 +191,14 @@ fn clock(status: &Status, now_ms: i64) -> String {
     }
     if let Some(since) = status.clock_since.as_deref().and_then(text::millis) {
         out.push_str(&format!(", for {}", text::span(now_ms - since)));
+    }
+    match status.clock_behind_s {
+        None | Some(0) => {}
+        Some(behind) => {
+            let way = if behind > 0 { "behind" } else { "ahead" };
+            let by = text::span(behind.saturating_mul(1000));
+            out.push_str(&format!("; the machine's clock is {by} {way}"));
+        }
     }
     out
 }

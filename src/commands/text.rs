@@ -132,14 +132,15 @@ pub fn relative(ms: i64, now_ms: i64) -> String {
     }
 }
 
+/// Whether two times can belong to one clock: one that is not set is decades away.
+pub fn is_sensible(ms: i64, now_ms: i64) -> bool {
+    const TEN_YEARS_MS: u64 = 3650 * 86_400_000;
+    now_ms.abs_diff(ms) < TEN_YEARS_MS
+}
+
 /// The age of something for a narrow column, `?` where a clock that is not set makes it nonsense.
 pub fn age(ms: i64, now_ms: i64) -> String {
-    const TEN_YEARS_MS: i64 = 3650 * 86_400_000;
-    match now_ms.saturating_sub(ms) {
-        past @ 0..TEN_YEARS_MS => span(past),
-        TEN_YEARS_MS.. => String::from("?"),
-        _ => span(0),
-    }
+    if is_sensible(ms, now_ms) { span(now_ms.saturating_sub(ms).max(0)) } else { String::from("?") }
 }
 
 /// Local date and time with its offset, so that it cannot be misread where the zone is unknown.

@@ -248,14 +248,18 @@ impl Core {
     fn summary(&self, row: &Row<'_>) -> Result<Summary, Refusal> {
         let id: i64 = row.get(0)?;
         let state = State::parse(row.get_ref(3)?.as_str()?).unwrap_or(State::Completed);
-        let frozen: Option<i64> = row.get(29)?;
+        let basis = row.get_ref(30)?.as_str_or_null().map_err(rusqlite::Error::from)?;
+        let basis = basis.map(|frozen| TimeBasis::parse(frozen).unwrap_or_default());
+        // With times of the player's own nothing was sent by this one, right or wrong.
+        let frozen: Option<i64> = if basis == Some(TimeBasis::Given) { None } else { row.get(29)? };
         let started = Moment { boot: row.get(23)?, boot_ms: row.get(24)?, wall_ms: row.get(6)? };
-        let time = |wall_at: usize, boot_at: usize| -> rusqlite::Result<Option<String>> {
+        let moment = |wall_at: usize, boot_at: usize| -> rusqlite::Result<_> {
             let Some(boot) = row.get(boot_at)? else { return Ok(None) };
             let moment = Moment { boot, boot_ms: row.get(boot_at + 1)?, wall_ms: row.get(wall_at)? };
-            Ok(Some(rfc3339(self.shown(&moment, None))))
+            Ok(Some((moment, frozen.filter(|_| boot == started.boot))))
         };
-        let settled = time(8, 27)?;
+        let completed = moment(7, 25)?.map(|(moment, frozen)| rfc3339(self.shown(&moment, frozen)));
+        let settled = moment(8, 27)?.map(|(moment, frozen)| rfc3339(self.told(&moment, frozen)));
         let (events, bytes, last_event) = match self.open.get(&id) {
             Some(open) => (open.run.events, open.run.bytes, Some(open.last_event)),
             None => (
@@ -279,13 +283,10 @@ impl Core {
             state,
             why: row.get_ref(4)?.as_str_or_null().map_err(rusqlite::Error::from)?.and_then(Why::parse),
             title: row.get(5)?,
-            time: match row.get_ref(30)?.as_str_or_null().map_err(rusqlite::Error::from)? {
-                Some(frozen) => TimeBasis::parse(frozen).unwrap_or_default(),
-                None => self.basis_now(started.boot),
-            },
+            time: basis.unwrap_or_else(|| self.basis_now(started.boot)),
             started_at: rfc3339(self.shown(&started, frozen)),
             last_event_at: last_event_at.map(|moment| rfc3339(self.shown(&moment, frozen))),
-            completed_at: time(7, 25)?,
+            completed_at: completed,
             delivered_at: settled.clone().filter(|_| state == State::Delivered),
             quarantined_at: settled.filter(|_| state == State::Quarantined),
             events,

@@ -159,7 +159,7 @@ impl Courier {
                 _ = self.link.changed() => {}
                 changed = self.signals.changed() => if changed.is_err() { break },
                 // A set clock or a resume: look at the clocks again.
-                _ = steps.changed() => self.asking.begin_anew(),
+                _ = steps.changed() => self.clock_was_set().await,
                 changed = self.parts.config.changed() => if changed.is_err() { break },
                 Some(command) = self.commands.recv() => self.obey(command).await,
                 () = stop.requested() => break,

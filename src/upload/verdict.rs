@@ -16,6 +16,7 @@ use std::fmt;
 use std::time::Duration;
 
 use self::answer::{Code, Content, Foreign, Item, Report, Space};
+pub use self::tables::CERTIFICATE_TIME;
 use self::tables::{Rule, Trouble, by_code, by_status, by_transport};
 use super::send::{Answer, Outcome};
 use crate::link::Evidence;

@@ -103,7 +103,23 @@ async fn a_cursor_that_leads_nowhere_ends_the_list() {
         )
     });
     assert_eq!(fake.run(&["sessions"]).await.code, 0);
-    assert_eq!(fake.lines().len(), 2);
+    assert_eq!(fake.lines().len(), 3);
+    assert_eq!(fake.lines()[2], "GET /v1/status", "ages are counted from what the service takes for now");
+}
+
+#[tokio::test]
+async fn ages_on_a_machine_without_a_clock_are_those_of_the_service() {
+    let day = 86_400_000;
+    let started = crate::clock::rfc3339(NOW_MS + 20_000 * day);
+    let fake = Fake::start(move |line, _| match line {
+        "GET /v1/status" => answer(200, json!({"clock_behind_s": 20_000 * 86_400 + 42})),
+        _ => answer(200, json!({"sessions": [session("k", "open", None, &started, 1)], "next": null})),
+    });
+    let shown = fake.run(&["sessions"]).await.out;
+    assert!(shown.contains(" 42 s "), "{shown}");
+    // As long as nobody knows the time.
+    let estimated = session("k", "delivered", None, &crate::clock::rfc3339(NOW_MS + 20_000 * day), 1);
+    assert!(show(&[estimated], 80).contains(" ? "));
 }
 
 #[tokio::test]

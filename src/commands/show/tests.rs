@@ -128,7 +128,7 @@ async fn a_delivered_session_shows_its_receipt() {
       Sent          3 events, 3.5 KiB, 2 attempts
       Warning       uncertain
     ");
-    assert_eq!(fake.lines().len(), 1, "its events are gone");
+    assert!(!fake.lines().iter().any(|line| line.ends_with("/events")), "its events are gone");
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{table, watch};
+use super::{Status, table, watch};
 use crate::cli::StatusArgs;
 use crate::commands::fake::{Fake, NOW_MS, answer, screen};
 use crate::commands::style::Style;
@@ -72,6 +72,26 @@ fn trouble_of_every_kind() {
       Losses        12 discarded, 1 evicted
       Duplicates    1 session perhaps sent twice
     ");
+}
+
+#[test]
+fn a_clock_that_is_off_is_told_and_makes_no_time_wrong() {
+    let mut body = body();
+    body["clock_source"] = json!("date");
+    body["clock_since"] = json!("2026-03-07T18:00:00Z");
+    body["uploader"]["next_attempt_at"] = json!("2026-03-07T18:40:30Z");
+    // By the machine's clock it is 1970.
+    let status: Status = serde_json::from_value(body.clone()).unwrap();
+    let really = show(&body);
+    let machine = 3_600_000;
+    body["clock_behind_s"] = json!((NOW_MS - machine) / 1000);
+    let status = Status { clock_behind_s: body["clock_behind_s"].as_i64(), ..status };
+    let shown = table(&status, status.now_ms(machine), 80, Style::plain());
+    assert_eq!(shown.lines().next(), really.lines().next());
+    assert!(shown.contains("next attempt in 30 s"), "{shown}");
+    let clock = shown.split_once("Clock").unwrap().1.split_whitespace().collect::<Vec<_>>().join(" ");
+    let told = "trusted, by the endpoint's answers, for 40 min; the machine's clock is 20519 d behind";
+    assert!(clock.starts_with(told), "{clock}");
 }
 
 #[test]

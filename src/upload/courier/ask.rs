@@ -8,7 +8,7 @@ use tokio::task::Id;
 use super::Courier;
 use crate::clock::{BUILT_MS, rfc3339};
 use crate::journal::{DateSeen, Refusal};
-use crate::upload::book::Delays as _;
+use crate::upload::book::{Delays as _, GateKind};
 use crate::upload::send::{Answer, FailureKind, Outcome};
 use crate::upload::verdict::{self, Context};
 use crate::upload::{Doing, View};
@@ -141,6 +141,21 @@ impl Courier {
         };
         if let Err(refusal) = learnt {
             tracing::warn!("the time could not be written down: {refusal}");
+        }
+    }
+
+    /// A set clock may have come to be right, or wrong: then certificates must be checked by what was known before.
+    pub(super) async fn clock_was_set(&mut self) {
+        self.asking.begin_anew();
+        let of_the_certificate = self.book.held(&self.now()).is_some_and(|(gate, _)| {
+            gate.kind == GateKind::Network && gate.reason == verdict::CERTIFICATE_TIME
+        });
+        if of_the_certificate && self.book.open(&[GateKind::Network]) {
+            self.ledger.keep_book();
+            self.ledger.end_network_waits();
+        }
+        if let Err(refusal) = self.learn_time().await {
+            tracing::warn!("the time could not be looked up: {refusal}");
         }
     }
 

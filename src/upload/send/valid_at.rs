@@ -9,13 +9,13 @@ use rustls_platform_verifier::BuilderVerifierExt;
 
 use crate::clock::{BUILT_MS, Clock};
 
-/// What TLS takes for the present time: the anchored one, else the wall clock or, if that lies before a time that has
-/// certainly passed, that time. A box that boots in 1970 can thus ask an endpoint for the time, and nothing is switched
+/// What TLS takes for the present time: the anchored one, else the wall clock or, if that lies before what has
+/// certainly passed, that. A box that boots in 1970 can thus ask an endpoint for the time, and nothing is switched
 /// off for it.
 #[derive(Debug)]
 pub struct ValidAt {
     clock: Clock,
-    /// Wall time less boot time, if it is known; and a time that has certainly passed.
+    /// Wall time less boot time, if it is known; and what it is at the least.
     known: Mutex<(Option<i64>, i64)>,
 }
 
@@ -25,7 +25,7 @@ impl ValidAt {
         Arc::new(ValidAt { clock, known: Mutex::new((None, BUILT_MS)) })
     }
 
-    /// What is known of the time: wall time less boot time, and a time that has certainly passed.
+    /// What is known of the time: wall time less boot time, and what it is at the least.
     pub fn learn(&self, offset_ms: Option<i64>, floor_ms: i64) {
         *self.known.lock().unwrap_or_else(PoisonError::into_inner) = (offset_ms, floor_ms.max(BUILT_MS));
     }
@@ -35,7 +35,7 @@ impl ValidAt {
         let now = self.clock.now();
         match *self.known.lock().unwrap_or_else(PoisonError::into_inner) {
             (Some(offset), _) => now.boot_ms.saturating_add(offset),
-            (None, floor) => now.wall_ms.max(floor),
+            (None, floor) => now.wall_ms.max(now.boot_ms.saturating_add(floor)),
         }
     }
 }
@@ -75,8 +75,8 @@ mod tests {
         const DAY: i64 = 24 * 3600 * 1000;
         for (wall, offset, floor, at) in [
             (BUILT_MS + DAY, None, 0, BUILT_MS + DAY),
-            (0, None, 0, BUILT_MS),
-            (0, None, BUILT_MS + 5 * DAY, BUILT_MS + 5 * DAY),
+            (0, None, 0, BUILT_MS + 1000),
+            (0, None, BUILT_MS + 5 * DAY, BUILT_MS + 5 * DAY + 1000),
             (BUILT_MS + 9 * DAY, None, BUILT_MS + 5 * DAY, BUILT_MS + 9 * DAY),
             (0, Some(BUILT_MS + DAY), BUILT_MS, BUILT_MS + DAY + 1000),
             (BUILT_MS + 9999 * DAY, Some(BUILT_MS + DAY), BUILT_MS, BUILT_MS + DAY + 1000),

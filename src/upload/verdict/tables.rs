@@ -29,6 +29,9 @@ pub(super) enum Trouble {
     Unreadable,
 }
 
+/// Why an attempt failed by which one can see that the clock may be wrong.
+pub const CERTIFICATE_TIME: &str = "certificate-time";
+
 /// A row: the trouble, the verdict, its reason, what it says about the path, and the words for a person.
 type TransportRow = (Trouble, Rule, &'static str, Evidence, &'static str);
 
@@ -47,7 +50,7 @@ const BY_TRANSPORT: &[TransportRow] = {
         (
             Failed(CertificateTime),
             Backoff,
-            "certificate-time",
+            CERTIFICATE_TIME,
             Unreachable,
             "the certificate is not valid at this time; check the device's clock",
         ),

@@ -4,12 +4,16 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of tests are tests")]
 
-#[path = "support/endpoint.rs"]
+#[path = "../support/endpoint.rs"]
 mod endpoint;
-#[path = "support/service.rs"]
+#[path = "../support/service.rs"]
 mod service;
 
+mod kernel;
+mod suspend;
+
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use afterplay::clock::Clock;
@@ -67,6 +71,11 @@ impl Device {
 
     /// Starts the service; its clock is so many seconds off.
     fn start(&self, off: i64) -> Service<'_> {
+        self.start_with(off, |_| {})
+    }
+
+    /// The same with changes to how it is called.
+    fn start_with(&self, off: i64, change: impl FnOnce(&mut Command)) -> Service<'_> {
         self.set(off);
         let roots = self.place.dir.path().join("roots.pem");
         std::fs::write(&roots, self.roots.pem()).unwrap();
@@ -80,6 +89,7 @@ impl Device {
                 .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
                 .env("DONT_FAKE_MONOTONIC", "1")
                 .env("TZ", "UTC");
+            change(command);
         })
     }
 
@@ -107,11 +117,19 @@ impl Device {
 
 fn times_of(body: &Value) -> Vec<i64> {
     let xdm = &body["events"][0]["xdm"];
-    let at = |time: &Value| time.as_str().unwrap().parse::<jiff::Timestamp>().unwrap().as_millisecond();
     if let Some(sent) = xdm.get("timestamp") {
         assert!(at(sent).abs_diff(now_ms()) < 60_000, "{sent}");
     }
-    xdm["mediaDownloadedEvents"].as_array().unwrap().iter().map(|e| at(&e["mediaEventTimestamp"])).collect()
+    event_times(body)
+}
+
+fn event_times(body: &Value) -> Vec<i64> {
+    let events = body["events"][0]["xdm"]["mediaDownloadedEvents"].as_array().unwrap();
+    events.iter().map(|event| at(&event["mediaEventTimestamp"])).collect()
+}
+
+fn at(time: &Value) -> i64 {
+    time.as_str().unwrap().parse::<jiff::Timestamp>().unwrap().as_millisecond()
 }
 
 /// A short session whose events are stamped on arrival, each with the true time at which it was recorded.
@@ -170,6 +188,8 @@ fn a_box_in_1970_asks_for_the_time_once_and_tells_the_truth() {
     assert_eq!(device.questions(), 1);
     let status = service.status();
     assert_eq!((&status["clock"], &status["clock_source"]), (&"trusted".into(), &"date".into()));
+    let behind = status["clock_behind_s"].as_i64().unwrap();
+    assert!(behind.abs_diff(-back_to_1970()) < 10, "{behind}");
     assert!(device.place.log_text().contains("boot+"), "no line of the log has a date of 1970");
 }
 
@@ -231,6 +251,9 @@ fn without_anybody_to_ask_times_are_estimated_when_they_were_held_for_long_enoug
     assert!(plain.requests().is_empty(), "a clock that proves nothing is not asked for");
     let session = service.wait_for_state("a", "delivered");
     assert_eq!((&session["time"], &session["receipt"]["time"]), (&"estimated".into(), &"estimated".into()));
+    let in_order = [&session["started_at"], &session["completed_at"], &session["receipt"]["delivered_at"]];
+    let in_order = in_order.map(at);
+    assert!(in_order.is_sorted() && in_order[2] <= at(&session["delivered_at"]) + 5000, "{session}");
     let body: Value = serde_json::from_slice(&plain.requests()[0].body).unwrap();
     assert_eq!(body["events"][0]["xdm"].get("timestamp"), None, "nobody knows what time it is");
     let told = times_of(&body);
@@ -314,16 +337,6 @@ fn the_years_2038_and_2106_are_like_any_other() {
         let year = if end == 1 << 31 { "2038-" } else { "2106-" };
         assert!(session["started_at"].as_str().unwrap().starts_with(year), "{session}");
         let body: Value = serde_json::from_slice(&plain.requests().last().unwrap().body).unwrap();
-        let sent = body["events"][0]["xdm"]["mediaDownloadedEvents"].as_array().unwrap();
-        let at = |event: &Value| -> i64 {
-            event["mediaEventTimestamp"]
-                .as_str()
-                .unwrap()
-                .parse::<jiff::Timestamp>()
-                .unwrap()
-                .as_millisecond()
-        };
-        let told: Vec<i64> = sent.iter().map(at).collect();
-        assert_true(&told, &really);
+        assert_true(&event_times(&body), &really);
     }
 }

@@ -1,0 +1,103 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::*;
+use crate::clock::ManualClock;
+use crate::journal::Policy;
+use crate::session::{Consent, Limits};
+
+const NOW: i64 = BUILT_MS + 1_000_000_000;
+
+/// A journal under this clock, and the folder that it is in.
+fn core(clock: &Arc<ManualClock>, trust: Trust) -> (Core, tempfile::TempDir) {
+    let policy = Policy {
+        limits: Limits { idle_ms: 1, age_ms: 1, grace_ms: 1 },
+        identity: None,
+        player_name: None,
+        channel: None,
+        implementation: "{}".into(),
+        trust,
+        hold_max_ms: 1,
+        max_bytes: 1 << 30,
+        max_bytes_per_user: 1 << 30,
+        evict: false,
+        max_open_per_user: 1 << 30,
+        keep_receipts_ms: 1 << 30,
+        keep_quarantined_ms: 1 << 30,
+        initial_consent: Consent::In,
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let core = Core::open(&dir.path().join("journal.db"), policy, Clock::Manual(clock.clone())).unwrap();
+    (core, dir)
+}
+
+fn anchors(core: &Core) -> Vec<(String, i64)> {
+    let mut query = core.conn.prepare("SELECT source, wall_ms - boot_ms FROM anchors ORDER BY id").unwrap();
+    query.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap().map(Result::unwrap).collect()
+}
+
+fn kernel(offset: i64) -> (String, i64) {
+    ("kernel".into(), offset)
+}
+
+#[test]
+fn a_clock_that_is_kept_right_costs_one_anchor_a_boot() {
+    let clock = ManualClock::at(NOW, "a");
+    let (mut core, _dir) = core(&clock, Trust::Kernel);
+    for _ in 0..100 {
+        clock.advance(Duration::from_secs(60));
+        core.look_at_clock().unwrap();
+    }
+    let now = core.clock.now();
+    clock.set_wall(now.wall_ms + 900);
+    core.look_at_clock().unwrap();
+    assert_eq!(anchors(&core), [kernel(NOW - 1000)], "slewed");
+    clock.set_wall(now.wall_ms + 1100);
+    core.look_at_clock().unwrap();
+    let seen = DateSeen { boot_ms: now.boot_ms, date_ms: now.wall_ms + 500, uncertainty_ms: 1100 };
+    core.note_date(&seen).unwrap();
+    assert_eq!(anchors(&core), [kernel(NOW - 1000), kernel(NOW + 100)], "set, and the date agrees");
+    // Set by somebody, which ends the kernel's trust; the boot's time is known all the same.
+    clock.set_synchronised(false);
+    clock.set_wall(0);
+    core.look_at_clock().unwrap();
+    assert_eq!(core.wall_now(), now.wall_ms + 1100);
+}
+
+#[test]
+fn a_date_confirms_the_clock_or_takes_its_place() {
+    for (trust, wall, date_off, expected) in [
+        (Trust::Kernel, NOW, 700, vec![("date".to_owned(), NOW - 1000)]),
+        (Trust::Kernel, NOW, 5000, vec![("date".to_owned(), NOW + 4000)]),
+        (Trust::Kernel, 0, NOW, vec![("date".to_owned(), NOW - 1000)]),
+        (Trust::Kernel, NOW, BUILT_MS - 1 - NOW, vec![]),
+        (Trust::Rtc, NOW, 5000, vec![("rtc".into(), NOW - 1000), ("date".into(), NOW + 4000)]),
+    ] {
+        let clock = ManualClock::at(wall, "a");
+        clock.set_synchronised(false);
+        let (mut core, _dir) = core(&clock, trust);
+        let date_ms = wall + date_off;
+        for _ in 0..3 {
+            core.note_date(&DateSeen { boot_ms: 1000, date_ms, uncertainty_ms: 1100 }).unwrap();
+        }
+        assert_eq!(anchors(&core), expected, "{trust:?} {wall} {date_off}");
+    }
+}
+
+#[test]
+fn whose_word_counts_is_a_matter_of_configuration() {
+    for (trust, synchronised, wall, source) in [
+        (Trust::Kernel, true, NOW, Some(Source::Kernel)),
+        (Trust::Kernel, false, NOW, None),
+        (Trust::Kernel, true, BUILT_MS - 1, None),
+        (Trust::Endpoint, true, NOW, None),
+        (Trust::Rtc, false, NOW, Some(Source::Rtc)),
+        (Trust::Rtc, true, NOW, Some(Source::Kernel)),
+        (Trust::Rtc, false, BUILT_MS - 1, None),
+    ] {
+        let clock = ManualClock::at(wall, "a");
+        clock.set_synchronised(synchronised);
+        let (core, _dir) = core(&clock, trust);
+        assert_eq!(core.clock_status().source, source, "{trust:?} {synchronised} {wall}");
+    }
+}
