@@ -6,8 +6,8 @@ use rusqlite::{CachedStatement, OptionalExtension, params};
 
 use super::core::{Core, ROW_BYTES};
 use super::long::Long;
-use super::open::{Followed, Open};
 use super::numbers::Stored;
+use super::open::{Followed, Open};
 use super::plan::{Plan, asked, plan, problem};
 use super::rows::{EventRow, SessionRow, event_sum, session_sum};
 use super::undo::Undo;

@@ -56,7 +56,8 @@ impl Core {
     /// Bytes that a user may take: their part of what all others leave, so that something is left for whoever comes
     /// next.
     fn share_of(&self, owner: u32) -> i64 {
-        let others: i64 = self.taken.iter().filter(|(user, _)| **user != owner).map(|(_, bytes)| *bytes).sum();
+        let others: i64 =
+            self.taken.iter().filter(|(user, _)| **user != owner).map(|(_, bytes)| *bytes).sum();
         let left = (self.policy.max_bytes - QUOTA_RESERVE - others).max(0);
         let whole = i128::from(self.policy.max_bytes.max(1));
         let share = i128::from(left) * i128::from(self.policy.max_bytes_per_user) / whole;

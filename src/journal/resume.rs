@@ -86,7 +86,11 @@ impl Core {
     }
 
     /// The same for the sessions that an open one continues.
-    pub(super) fn stored_before(&self, id: i64, asked: HashSet<i64>) -> Result<HashMap<i64, Stored>, Refusal> {
+    pub(super) fn stored_before(
+        &self,
+        id: i64,
+        asked: HashSet<i64>,
+    ) -> Result<HashMap<i64, Stored>, Refusal> {
         if asked.is_empty() {
             return Ok(HashMap::new());
         }

@@ -217,7 +217,8 @@ fn what_is_delivered_takes_nothing_more_but_a_late_end() {
 #[test]
 fn a_resend_is_still_known_when_the_session_was_delivered() {
     let endpoint = Endpoint::start(std::iter::empty::<Act>());
-    let place = Place::new(&endpoint.url(), "session.idle_timeout = \"1s\"\nupload.reconnect_jitter = \"0s\"");
+    let place =
+        Place::new(&endpoint.url(), "session.idle_timeout = \"1s\"\nupload.reconnect_jitter = \"0s\"");
     let service = place.start();
     let start = numbered(start_event("ep-1"), 0);
     let play = numbered(event("media.play", 1, 0), 1);
@@ -258,7 +259,8 @@ fn a_batch_that_is_refused_half_way_leaves_the_memory_as_it_was() {
         json!({ "eventType": "media.ping", "timestamp": "2026-03-07T18:30:05Z",
             "mediaCollection": { "sessionID": session, "playhead": 5 } })
     };
-    let refused = json!({ "events": [{ "xdm": ping("one") }, { "xdm": ping("one") }, { "xdm": ping("nobody") }] });
+    let refused =
+        json!({ "events": [{ "xdm": ping("one") }, { "xdm": ping("one") }, { "xdm": ping("nobody") }] });
     let answer = service.request("POST", "/ee/va/v1/ping", refused.to_string().as_bytes());
     assert_eq!(answer.status, 404, "{}", String::from_utf8_lossy(&answer.body));
     assert_eq!(journal(&service, &["one"]), before);
