@@ -393,7 +393,7 @@ fn vouched_for(clock: &Clock, trust: Trust, now: &Reading) -> Option<(Source, i6
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::sync::Arc;
     use std::time::Duration;
 
@@ -405,7 +405,7 @@ mod tests {
     const NOW: i64 = BUILT_MS + 1_000_000_000;
 
     /// A journal under this clock, and the folder that it is in.
-    fn core(clock: &Arc<ManualClock>, trust: Trust) -> (Core, tempfile::TempDir) {
+    pub(in crate::journal) fn core(clock: &Arc<ManualClock>, trust: Trust) -> (Core, tempfile::TempDir) {
         let policy = Policy {
             limits: Limits { idle_ms: 1, age_ms: 1, grace_ms: 1 },
             identity: None,
