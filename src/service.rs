@@ -335,9 +335,14 @@ async fn keep_deadlines(journal: Journal, clock: Clock, mut steps: watch::Receiv
     }
 }
 
+/// Connections that wait to be accepted: so many that nobody is turned away who comes in a crowd, and so few that whoever
+/// comes after a flood of them does not wait for long.
+const BACKLOG: i32 = 256;
+
 fn from_systemd(listener: std::os::unix::net::UnixListener) -> Result<UnixListener, ServiceError> {
     listener
         .set_nonblocking(true)
+        .and_then(|()| Ok(rustix::net::listen(&listener, BACKLOG)?))
         .and_then(|()| UnixListener::from_std(listener))
         .map_err(io_error("taking over", "the socket passed by systemd"))
 }
@@ -382,7 +387,9 @@ async fn bind(path: &Path) -> Result<UnixListener, ServiceError> {
             Err(error) => return Err(io_error("connecting to", path.display())(error)),
         },
     }
-    let listener = UnixListener::bind(path).map_err(io_error("listening on", path.display()))?;
+    let listener = UnixListener::bind(path)
+        .and_then(|listener| Ok(rustix::net::listen(&listener, BACKLOG).map(|()| listener)?))
+        .map_err(io_error("listening on", path.display()))?;
     fs::set_permissions(path, fs::Permissions::from_mode(0o660))
         .map_err(io_error("setting the mode of", path.display()))?;
     Ok(listener)

@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{Extension, Request, State as Shared};
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 
 use super::problem::ApiError;
-use super::share::REFUSAL_DELAY;
+use super::share::{Held, REFUSAL_DELAY, Shares, Slice};
 use super::{Api, edge};
 use crate::event::{self, CheckedEvent, Problem};
 use crate::journal::{NewEvent, Scope};
@@ -24,6 +24,8 @@ const MAX_REQUEST: usize = 1024 * 1024;
 pub(super) const MAX_EVENT: usize = 64 * 1024;
 /// Read and thrown away before a too large request is answered, so that its connection stays usable.
 const MAX_DRAIN: usize = 8 * 1024 * 1024;
+/// A body larger than this costs noticeably more than an event does.
+const LARGE: usize = 8 * 1024;
 /// For each piece of a body.
 const PIECE_DEADLINE: Duration = Duration::from_secs(10);
 /// For a whole body.
@@ -50,17 +52,27 @@ pub(super) async fn receive(
     mut request: Request,
     next: Next,
 ) -> Response {
+    let refuse = |request: &Request, error: ApiError| {
+        if edge::is_edge(request.uri().path()) { edge::refuse(error) } else { error.into_response() }
+    };
     let per_second = api.config.borrow().api.max_requests_per_user;
     if !api.shares.admit(scope, per_second) {
         tokio::time::sleep(REFUSAL_DELAY).await;
         let error = ApiError::busy(format!(
             "This user makes more than {per_second} requests a second while others use the service too."
         ));
-        return if edge::is_edge(request.uri().path()) { edge::refuse(error) } else { error.into_response() };
+        return refuse(&request, error);
     }
     let body = std::mem::take(request.body_mut());
-    let received = Received(read(body).await);
+    // Held until there is an answer.
+    let mut held = Held::default();
+    let received = Received(read(body, &mut held, &api.shares, scope.uid).await);
     let bytes = received.0.as_ref().map_or(0, Bytes::len);
+    let is_costly = bytes > LARGE || request.method() == Method::GET;
+    let _effort = match if is_costly { api.shares.costly(scope).await } else { Ok(None) } {
+        Ok(effort) => effort,
+        Err(error) => return refuse(&request, error),
+    };
     request.extensions_mut().insert(received);
     // Held until there is an answer. A request without a body takes turns elsewhere, if it has to.
     let _lane = if bytes > 0 { api.shares.body(scope.uid, bytes).await } else { None };
@@ -68,11 +80,12 @@ pub(super) async fn receive(
 }
 
 /// Reads a whole body within the limits.
-async fn read(body: Body) -> Result<Bytes, ApiError> {
-    tokio::time::timeout(BODY_DEADLINE, read_pieces(body)).await.unwrap_or_else(|_| Err(late()))
+async fn read(body: Body, held: &mut Held, shares: &Shares, uid: u32) -> Result<Bytes, ApiError> {
+    let pieces = read_pieces(body, held, shares, uid);
+    tokio::time::timeout(BODY_DEADLINE, pieces).await.unwrap_or_else(|_| Err(late()))
 }
 
-async fn read_pieces(mut body: Body) -> Result<Bytes, ApiError> {
+async fn read_pieces(mut body: Body, held: &mut Held, shares: &Shares, uid: u32) -> Result<Bytes, ApiError> {
     let mut first: Option<Bytes> = None;
     let mut rest = BytesMut::new();
     let mut total = 0;
@@ -85,12 +98,15 @@ async fn read_pieces(mut body: Body) -> Result<Bytes, ApiError> {
             break;
         }
         if total > MAX_REQUEST {
-            rest.clear();
+            rest = BytesMut::new();
+            *held = Held::default();
             continue;
         }
         match &first {
             None => first = Some(data),
             Some(start) => {
+                // What comes in one piece fits what the connection buffers anyway.
+                held.grow(shares, uid, total).await?;
                 if rest.is_empty() {
                     rest.extend_from_slice(start);
                 }
@@ -121,7 +137,7 @@ fn is_lines(headers: &HeaderMap) -> bool {
 }
 
 /// One event, a JSON array of them, or JSON lines.
-pub(super) fn events(headers: &HeaderMap, body: &Bytes) -> Result<Events, ApiError> {
+pub(super) async fn events(headers: &HeaderMap, body: &Bytes) -> Result<Events, ApiError> {
     let opening = body.iter().find(|byte| !byte.is_ascii_whitespace());
     let (pieces, batch): (Vec<&[u8]>, bool) = if is_lines(headers) {
         (json::lines(body).take(json::MAX_PARTS + 1).collect(), true)
@@ -140,7 +156,9 @@ pub(super) fn events(headers: &HeaderMap, body: &Bytes) -> Result<Events, ApiErr
     }
     let mut found = Events { events: Vec::with_capacity(pieces.len()), warnings: Vec::new(), batch };
     let mut problems = Vec::new();
+    let mut slice = Slice::default();
     for (at, piece) in pieces.into_iter().enumerate() {
+        slice.add(piece.len()).await;
         let prefix = if batch { format!("[{at}]") } else { String::new() };
         if piece.len() > MAX_EVENT {
             return Err(ApiError {

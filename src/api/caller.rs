@@ -10,6 +10,7 @@ use axum::response::{IntoResponse, Response};
 
 use super::Api;
 use super::problem::ApiError;
+use super::share::REFUSAL_DELAY;
 use crate::journal::Scope;
 
 /// The owner of sessions that come over loopback TCP, where the kernel names no user: no real uid, no administrator.
@@ -87,23 +88,30 @@ fn decide<'a>(headers: &'a HeaderMap, gate: &Gate, origins: &[String]) -> Verdic
 /// Lets in who may call over loopback TCP, and tells browsers so.
 pub(super) async fn guard(
     Shared((api, gate)): Shared<(Arc<Api>, Gate)>,
-    mut request: Request,
+    request: Request,
     next: Next,
 ) -> Response {
     let origins: Vec<String> =
         api.config.borrow().api.origins.iter().map(|origin| origin.as_str().to_owned()).collect();
-    let origin = match decide(request.headers(), &gate, &origins) {
-        Verdict::WrongHost => {
-            return ApiError::new(
-                421,
-                "wrong_host",
-                "The Host header must name this listener: localhost, 127.0.0.1 or [::1] with its port.",
-            )
-            .into_response();
+    let refused = match decide(request.headers(), &gate, &origins) {
+        Verdict::WrongHost => ApiError::new(
+            421,
+            "wrong_host",
+            "The Host header must name this listener: localhost, 127.0.0.1 or [::1] with its port.",
+        ),
+        Verdict::Forbidden(detail) => ApiError::forbidden(detail),
+        Verdict::Allowed { origin } => {
+            let origin = origin.and_then(|origin| HeaderValue::from_str(origin).ok());
+            return admit(origin, request, next).await;
         }
-        Verdict::Forbidden(detail) => return ApiError::forbidden(detail).into_response(),
-        Verdict::Allowed { origin } => origin.and_then(|origin| HeaderValue::from_str(origin).ok()),
     };
+    // These never get as far as the pace of requests.
+    tokio::time::sleep(REFUSAL_DELAY).await;
+    refused.into_response()
+}
+
+/// Passes a request on, and tells a browser that it may see the answer.
+async fn admit(origin: Option<HeaderValue>, mut request: Request, next: Next) -> Response {
     let preflight = origin.is_some() && request.method() == Method::OPTIONS;
     request.extensions_mut().insert(Scope { uid: WEB_UID, admin: false });
     let mut response =

@@ -25,6 +25,7 @@ use self::implementation::implementation_of;
 use super::Api;
 use super::body::{MAX_EVENT, Received, owned_event, shorten};
 use super::problem::ApiError;
+use super::share::Slice;
 use crate::event::{self, EventType, Problem};
 use crate::journal::{Append, NewEvent, Refusal, Scope};
 use crate::json;
@@ -57,6 +58,10 @@ impl<'a> Envelope<'a> {
     fn get(&self, name: &str) -> Option<&'a str> {
         self.members.get(name).copied()
     }
+
+    fn bytes(&self) -> usize {
+        self.members.values().map(|value| value.len()).sum()
+    }
 }
 
 fn invalid(path: impl Into<String>, problem: impl Into<String>) -> ApiError {
@@ -78,35 +83,36 @@ fn members<'a>(object: &'a str, path: &str) -> Result<HashMap<String, &'a str>, 
 }
 
 /// The envelopes of a body: `events[].xdm`.
-fn envelopes(text: &str) -> Result<Vec<Envelope<'_>>, ApiError> {
+async fn envelopes(text: &str) -> Result<Vec<Envelope<'_>>, ApiError> {
+    let mut slice = Slice::default();
     json::members(text).map_err(|problem| ApiError {
         problems: vec![problem.clone()],
         ..ApiError::new(400, "not_json", format!("The body is not a JSON object: {}.", problem.problem))
     })?;
+    slice.add(text.len()).await;
     let body = members(text, "")?;
+    slice.add(text.len()).await;
     let events = body.get("events").ok_or_else(|| invalid("events", "is required"))?;
     let events =
         json::elements(events).map_err(|problem| ApiError::invalid(vec![problem.under("events")]))?;
     if events.is_empty() {
         return Err(invalid("events", "must hold at least one event"));
     }
-    events
-        .into_iter()
-        .enumerate()
-        .map(|(at, event)| {
-            let path = format!("events[{at}]");
-            let event = members(event, &path)?;
-            let xdm = event.get("xdm").ok_or_else(|| invalid(format!("{path}.xdm"), "is required"))?;
-            // What stands beside all of them is told once.
-            let in_body =
-                body.keys().filter(|name| at == 0 && *name != "events").map(|name| json::shown(name));
-            let in_event = event.keys().filter(|name| *name != "xdm").map(|name| json::shown(name));
-            let mut beside: Vec<String> =
-                in_body.chain(in_event.map(|name| format!("{path}.{name}"))).collect();
-            beside.sort_unstable();
-            Ok(Envelope { members: members(xdm, &format!("{path}.xdm"))?, beside })
-        })
-        .collect()
+    let mut found = Vec::with_capacity(events.len());
+    for (at, event) in events.into_iter().enumerate() {
+        slice.add(event.len()).await;
+        let path = format!("events[{at}]");
+        let event = members(event, &path)?;
+        let xdm = event.get("xdm").ok_or_else(|| invalid(format!("{path}.xdm"), "is required"))?;
+        // What stands beside all of them is told once.
+        let in_body = body.keys().filter(|name| at == 0 && *name != "events").map(|name| json::shown(name));
+        let in_event = event.keys().filter(|name| *name != "xdm").map(|name| json::shown(name));
+        let mut beside: Vec<String> = in_body.chain(in_event.map(|name| format!("{path}.{name}"))).collect();
+        beside.sort_unstable();
+        slice.add(xdm.len()).await;
+        found.push(Envelope { members: members(xdm, &format!("{path}.xdm"))?, beside });
+    }
+    Ok(found)
 }
 
 /// What both media calls and `downloaded` check before they look at the body.
@@ -259,7 +265,9 @@ async fn record(api: &Api, appends: Vec<Append>) -> Reply {
 
 async fn start_sessions(api: &Api, scope: Scope, envelopes: &[Envelope<'_>]) -> Reply {
     let mut appends = Vec::new();
+    let mut slice = Slice::default();
     for (at, envelope) in envelopes.iter().enumerate() {
+        slice.add(envelope.bytes()).await;
         let live = native_event(envelope, at, EventType::SessionStart)?;
         let prefix = format!("events[{at}].xdm");
         let (implementation, odd) = implementation_of(api, envelope, &prefix);
@@ -275,7 +283,9 @@ async fn start_sessions(api: &Api, scope: Scope, envelopes: &[Envelope<'_>]) -> 
 
 async fn add_events(api: &Api, scope: Scope, envelopes: &[Envelope<'_>], kind: EventType) -> Reply {
     let mut appends = Vec::new();
+    let mut slice = Slice::default();
     for (at, envelope) in envelopes.iter().enumerate() {
+        slice.add(envelope.bytes()).await;
         let Live { event, session, warnings } = native_event(envelope, at, kind)?;
         let prefix = format!("events[{at}].xdm");
         let session = session
@@ -306,7 +316,7 @@ async fn call(
         let detail = format!("There is no media call {:?}.", json::shown(action));
         return Err(ApiError::new(404, "not_found", detail).into());
     }
-    let envelopes = envelopes(utf8(bytes)?)?;
+    let envelopes = envelopes(utf8(bytes)?).await?;
     match kind {
         Ok(EventType::SessionStart) => start_sessions(api, scope, &envelopes).await,
         Ok(kind) => add_events(api, scope, &envelopes, kind).await,
@@ -315,12 +325,16 @@ async fn call(
 }
 
 /// Reads a body as the calls do, whichever it is for.
-pub(super) fn decode(bytes: &Bytes) -> bool {
-    let Ok(envelopes) = utf8(bytes).and_then(envelopes) else { return false };
-    envelopes.iter().enumerate().all(|(at, envelope)| {
+pub(super) async fn decode(bytes: &Bytes) -> bool {
+    let Ok(text) = utf8(bytes) else { return false };
+    let Ok(envelopes) = envelopes(text).await else { return false };
+    for (at, envelope) in envelopes.iter().enumerate() {
         let live = |kind: &EventType| native_event(envelope, at, *kind).is_ok();
-        EventType::ALL.iter().any(live) || whole::is_readable(envelope, bytes)
-    })
+        if !EventType::ALL.iter().any(live) && !whole::is_readable(envelope, bytes).await {
+            return false;
+        }
+    }
+    true
 }
 
 /// `POST /ee/va/v1/{action}`, also with a location hint, which means nothing here.
@@ -346,7 +360,7 @@ pub(super) async fn interact(
 ) -> Reply {
     check_call(&api, &headers, &parameters)?;
     let body = body?;
-    let envelopes = envelopes(utf8(&body)?)?;
+    let envelopes = envelopes(utf8(&body)?).await?;
     let start = |envelope: &Envelope<'_>| {
         let kind = envelope.get("eventType").map(json::string);
         matches!(kind, Some(Ok(kind)) if kind == EventType::SessionStart.as_str())

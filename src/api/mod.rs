@@ -12,6 +12,7 @@ mod status;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
@@ -89,8 +90,19 @@ pub fn web_router(api: Arc<Api>, address: SocketAddr, token: String) -> Router {
 pub fn decode(content_type: &'static str, body: &bytes::Bytes) -> bool {
     let mut headers = axum::http::HeaderMap::new();
     headers.insert(axum::http::header::CONTENT_TYPE, axum::http::HeaderValue::from_static(content_type));
-    let native = body::events(&headers, body).is_ok();
-    edge::decode(body) || native
+    let native = at_once(body::events(&headers, body)).is_ok();
+    at_once(edge::decode(body)) || native
+}
+
+/// Runs to its end what only gives way to others.
+fn at_once<F: Future>(work: F) -> F::Output {
+    let mut work = std::pin::pin!(work);
+    let mut context = Context::from_waker(Waker::noop());
+    loop {
+        if let Poll::Ready(done) = work.as_mut().poll(&mut context) {
+            return done;
+        }
+    }
 }
 
 async fn nowhere() -> Response {

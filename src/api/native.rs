@@ -12,10 +12,11 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use super::problem::ApiError;
+use super::share::Slice;
 use super::status::{metrics, status_of};
 use super::{Api, body, body::Received, bulk::Turns};
 use crate::event::Problem;
-use crate::journal::{Append, Appended, Detail, Outgoing, Page, Refusal, Scope};
+use crate::journal::{Append, Appended, Detail, Page, Refusal, Scope};
 use crate::json;
 use crate::session::{Consent, Key, Name, State};
 use crate::upload::body_of;
@@ -82,7 +83,7 @@ async fn append(
     headers: &HeaderMap,
     Received(body): Received,
 ) -> Reply<Response> {
-    let found = body::events(headers, &body?)?;
+    let found = body::events(headers, &body?).await?;
     let append = Append {
         batch: found.batch,
         warnings: found.warnings.clone(),
@@ -189,7 +190,9 @@ pub(super) async fn recorded(
     let turn = turns.take(scope.uid).await?;
     let events = api.journal.recorded(scope, key.to_string()).await?;
     let mut text = String::from("{\"events\":[");
+    let mut slice = Slice::default();
     for (at, event) in events.iter().enumerate() {
+        slice.add(event.body.len()).await;
         if at > 0 {
             text.push(',');
         }
@@ -220,15 +223,16 @@ pub(super) async fn payload_of(
 ) -> Reply<Response> {
     let turn = turns.take(scope.uid).await?;
     let outgoing = api.journal.outgoing_by_key(scope, key.to_string()).await?;
-    Ok(turn.json(build(&api, &outgoing)?))
-}
-
-fn build(api: &Api, outgoing: &Outgoing) -> Reply<Vec<u8>> {
     let timestamp = outgoing.now_ms.filter(|_| api.config.borrow().upload.timestamp);
-    let built = body_of(outgoing, timestamp, &api.uploader.shape()).map_err(|error| {
-        ApiError::new(409, "no_payload", format!("The payload of this session cannot be built: {error}."))
-    })?;
-    Ok(built.body)
+    let shape = api.uploader.shape();
+    // Of a long session it takes as long as thousands of events do; the thread ends soon after.
+    let cannot = |why: String| {
+        ApiError::new(409, "no_payload", format!("The payload of this session cannot be built: {why}."))
+    };
+    let built = tokio::task::spawn_blocking(move || body_of(&outgoing, timestamp, &shape)).await;
+    let built =
+        built.map_err(|error| cannot(error.to_string()))?.map_err(|error| cannot(error.to_string()))?;
+    Ok(turn.json(built.body))
 }
 
 /// `POST /v1/sessions/{key}/retry`

@@ -179,7 +179,7 @@ impl From<Refusal> for ApiError {
                 "storage",
                 format!("The journal holds rows that are damaged: {detail}. Run `afterplay check`."),
             ),
-            Refusal::Storage(detail) => ApiError::storage(
+            Refusal::Storage(detail) | Refusal::Fault(detail) => ApiError::storage(
                 "storage",
                 format!(
                     "The journal failed: {detail}. Nothing of this request was recorded; send it again later."

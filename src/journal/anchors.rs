@@ -399,4 +399,4 @@ fn vouched_for(clock: &Clock, trust: Trust, now: &Reading) -> Option<(Source, i6
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

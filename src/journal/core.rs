@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::ffi::SQLITE_IOERR_WRITE;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
 
-use super::heal::Files;
+use super::heal::{self, Files, Healing};
 use super::open::{Followed, Open};
 use super::schema::{self, OpenError, beside};
 use super::space::Reserve;
@@ -64,6 +64,8 @@ pub(super) struct Core {
     pub(super) reserve: Reserve,
     /// The connection failed in a way after which it cannot be trusted.
     pub(super) doubtful: bool,
+    /// How often it was opened again, and when it may be next.
+    pub(super) healing: Healing,
     /// Whether `conn` is one to the files.
     pub(super) attached: bool,
     /// The files it writes to.
@@ -87,6 +89,7 @@ impl From<rusqlite::Error> for Refusal {
                     "its file system takes no more: a quota, a limit of file size, or a fault".into(),
                 )
             }
+            _ if heal::is_own_fault(&error) => Refusal::Fault(error.to_string()),
             _ => Refusal::Storage(error.to_string()),
         }
     }
@@ -136,6 +139,7 @@ impl Core {
             undo: Undo::default(),
             reserve,
             doubtful: false,
+            healing: Healing::default(),
             attached: true,
             files: Files::default(),
             lock: opened.lock,
@@ -240,7 +244,12 @@ impl Core {
     }
 
     pub(super) fn signals(&self) -> Signals {
-        Signals { work: self.work, deadline: self.deadline, consent: self.consent }
+        Signals {
+            work: self.work,
+            deadline: self.deadline,
+            consent: self.consent,
+            healed: self.healing.healed(),
+        }
     }
 
     /// Reads the memory from the rows.
@@ -501,6 +510,7 @@ impl Core {
         match failure {
             Refusal::NoSpace(_) => self.run_short(),
             Refusal::Storage(_) => self.doubtful = true,
+            Refusal::Fault(_) => self.doubtful |= self.healing.may_help(self.clock.now().boot_ms),
             _ => {}
         }
     }
@@ -508,6 +518,8 @@ impl Core {
     /// After a commit that failed: back to what the file says.
     pub(super) fn recover(&mut self, failure: &Refusal) {
         self.note(failure);
+        // Whatever the reason: nobody knows what the file holds.
+        self.doubtful |= matches!(failure, Refusal::Fault(_));
         self.touched = true;
         if let Err(error) = self.rollback() {
             self.doubtful = true;

@@ -3,13 +3,15 @@
 //! After a failed sync the kernel may drop what it could not write and say nothing the next time. Nothing is
 //! acknowledged on such a connection: what was committed goes to the main file, the WAL begins anew, and the files are
 //! opened and checked again.
+//!
+//! That reads the whole file. Where it does not help it is tried ever more seldom.
 
 use std::fs;
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use rusqlite::Connection;
+use rusqlite::{Connection, ErrorCode};
 
 use super::Refusal;
 use super::core::{Core, cannot_start, tell_of_damage};
@@ -64,6 +66,96 @@ impl Files {
     }
 }
 
+/// The shortest wait, doubled each time.
+const WAIT_MS: i64 = 1000;
+/// The longest wait when the journal cannot be opened: players are to be served within 5 s of the end of the trouble.
+const UNOPENED_MS: i64 = 4000;
+/// The longest wait when it can be opened, and statements go on failing.
+const USELESS_MS: i64 = 60_000;
+
+/// When to try again what did not help.
+#[derive(Debug, Default)]
+struct Wait {
+    tries: u32,
+    until: i64,
+}
+
+impl Wait {
+    fn lies_ahead(&self, now_ms: i64) -> bool {
+        self.until > now_ms
+    }
+
+    fn begin(&mut self, now_ms: i64, most_ms: i64) {
+        self.until = now_ms.saturating_add((WAIT_MS << self.tries.min(16)).min(most_ms));
+        self.tries = self.tries.saturating_add(1);
+    }
+}
+
+/// How often the journal was opened again, and when it may be next.
+#[derive(Debug, Default)]
+pub(super) struct Healing {
+    healed: u64,
+    /// Why it could not be opened, and how long that is not tried again.
+    unopened: Option<(Refusal, Wait)>,
+    /// How long statements that fail are no reason to open it again.
+    useless: Wait,
+}
+
+impl Healing {
+    pub(super) fn healed(&self) -> u64 {
+        self.healed
+    }
+
+    /// Whether a statement that failed by its own fault is a reason to open the journal again. The first always is;
+    /// after each time that it did not help a longer while has to pass. So much time without any is a success.
+    pub(super) fn may_help(&mut self, now_ms: i64) -> bool {
+        if self.useless.lies_ahead(now_ms) {
+            return false;
+        }
+        if now_ms.saturating_sub(self.useless.until) > USELESS_MS {
+            self.useless = Wait::default();
+        }
+        self.useless.begin(now_ms, USELESS_MS);
+        true
+    }
+
+    /// Why it is of no use to open it again now.
+    fn hopeless(&self, now_ms: i64) -> Option<Refusal> {
+        self.unopened.as_ref().filter(|(_, wait)| wait.lies_ahead(now_ms)).map(|(why, _)| why.clone())
+    }
+
+    /// Whether it could be opened. The first failure may have been the last: it is tried again at once.
+    fn note(&mut self, outcome: &Result<(), Refusal>, now_ms: i64) {
+        match (outcome, self.unopened.take()) {
+            (Ok(()), _) => self.healed += 1,
+            (Err(why), None) => self.unopened = Some((why.clone(), Wait::default())),
+            (Err(why), Some((_, mut wait))) => {
+                wait.begin(now_ms, UNOPENED_MS);
+                self.unopened = Some((why.clone(), wait));
+            }
+        }
+    }
+}
+
+/// Whether a statement failed for a reason that lies in it or in what it was given: another connection would not do
+/// better. What a disk or a damaged file can bring about is not among these.
+pub(super) fn is_own_fault(error: &rusqlite::Error) -> bool {
+    use ErrorCode as C;
+    match error.sqlite_error_code() {
+        // SQLite did its part, and what it gave was not understood.
+        None => true,
+        Some(code) => matches!(
+            code,
+            C::Unknown
+                | C::ConstraintViolation
+                | C::TypeMismatch
+                | C::ApiMisuse
+                | C::ParameterOutOfRange
+                | C::TooBig
+        ),
+    }
+}
+
 impl Core {
     /// Whether the connection can be worked with; heals it if not.
     pub(super) fn make_sure(&mut self) -> Result<(), Refusal> {
@@ -71,7 +163,13 @@ impl Core {
             return Ok(());
         }
         self.doubtful = true;
-        self.heal()?;
+        let now_ms = self.clock.now().boot_ms;
+        if let Some(why) = self.healing.hopeless(now_ms) {
+            return Err(why);
+        }
+        let healed = self.heal();
+        self.healing.note(&healed, now_ms);
+        healed?;
         self.doubtful = false;
         Ok(())
     }
@@ -192,5 +290,111 @@ fn problem_of(conn: &Connection) -> Result<Option<String>, Refusal> {
         Ok(said) => Ok((said != "ok").then_some(said)),
         Err(error) if schema::is_damage(&error) => Ok(Some(error.to_string())),
         Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::clock::ManualClock;
+    use crate::journal::Trust;
+    use crate::journal::anchors::tests::core;
+
+    #[test]
+    fn statements_that_go_on_failing_have_the_journal_opened_ever_more_seldom() {
+        let mut healing = Healing::default();
+        let mut now = 5;
+        for seconds in [1, 2, 4, 8, 16, 32, 60, 60] {
+            assert!(healing.may_help(now));
+            assert!(!healing.may_help(now + 1));
+            assert!(!healing.may_help(now + seconds * 1000 - 1));
+            now += seconds * 1000;
+        }
+        // Nothing failed for a minute beyond the wait.
+        now += 60_000 + USELESS_MS + 1;
+        assert!(healing.may_help(now));
+        assert!(healing.may_help(now + 1000), "it begins anew");
+    }
+
+    #[test]
+    fn a_journal_that_cannot_be_opened_is_tried_often_enough() {
+        let mut healing = Healing::default();
+        let why = || Err(Refusal::Storage("no".into()));
+        let mut now = 5;
+        for seconds in [0, 1, 2, 4, 4, 4] {
+            assert!(healing.hopeless(now).is_none());
+            healing.note(&why(), now);
+            assert_eq!(healing.hopeless(now).is_some(), seconds > 0);
+            now += seconds * 1000;
+            assert!(seconds == 0 || healing.hopeless(now - 1).is_some());
+        }
+        healing.note(&Ok(()), now);
+        assert_eq!(healing.healed(), 1);
+        healing.note(&why(), now);
+        assert!(healing.hopeless(now).is_none(), "it begins anew");
+    }
+
+    #[test]
+    fn a_disk_is_told_from_a_statement() {
+        let failure = |code| rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(code), None);
+        let conn = Connection::open_in_memory().unwrap();
+        assert!(is_own_fault(&conn.prepare("SELECT nothing FROM nowhere").unwrap_err()));
+        assert!(is_own_fault(&rusqlite::Error::QueryReturnedNoRows));
+        let wrong = conn.query_row("SELECT NULL", [], |row| row.get::<_, i64>(0));
+        assert!(is_own_fault(&wrong.unwrap_err()));
+        assert!(is_own_fault(&failure(rusqlite::ffi::SQLITE_CONSTRAINT_UNIQUE)));
+        use rusqlite::ffi;
+        for code in [
+            ffi::SQLITE_IOERR,
+            ffi::SQLITE_IOERR_FSYNC,
+            ffi::SQLITE_FULL,
+            ffi::SQLITE_CORRUPT,
+            ffi::SQLITE_NOTADB,
+            ffi::SQLITE_CANTOPEN,
+            ffi::SQLITE_READONLY,
+            ffi::SQLITE_NOMEM,
+            ffi::SQLITE_BUSY,
+            ffi::SQLITE_LOCKED,
+            ffi::SQLITE_ABORT,
+            ffi::SQLITE_PROTOCOL,
+            ffi::SQLITE_INTERNAL,
+        ] {
+            assert!(!is_own_fault(&failure(code)), "{code}");
+        }
+    }
+
+    #[test]
+    fn a_statement_that_always_fails_has_the_journal_opened_once_and_again_after_a_while() {
+        let clock = ManualClock::at(1_790_000_000_000, "a");
+        let (mut core, _dir) = core(&clock, Trust::Kernel);
+        let fail = |core: &mut Core, times: usize| {
+            for _ in 0..times {
+                core.begin().unwrap();
+                let failed: Refusal = core.conn.prepare("SELECT nothing FROM nowhere").unwrap_err().into();
+                assert!(matches!(failed, Refusal::Fault(_)), "{failed}");
+                core.note(&failed);
+                core.rollback().unwrap();
+            }
+        };
+        fail(&mut core, 50);
+        assert_eq!(core.healing.healed(), 1);
+        clock.advance(Duration::from_secs(1));
+        fail(&mut core, 50);
+        assert_eq!(core.healing.healed(), 2);
+        clock.advance(Duration::from_secs(1));
+        fail(&mut core, 50);
+        assert_eq!(core.healing.healed(), 2, "two seconds now");
+        // A disk that fails, and a commit that does, are no matter of patience.
+        for healed in 3..10 {
+            core.note(&Refusal::Storage("a disk".into()));
+            core.begin().unwrap();
+            core.rollback().unwrap();
+            assert_eq!(core.healing.healed(), healed);
+        }
+        core.recover(&Refusal::Fault("a commit".into()));
+        core.begin().unwrap();
+        assert_eq!(core.healing.healed(), 10);
     }
 }

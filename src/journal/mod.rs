@@ -220,6 +220,9 @@ pub enum Refusal {
     /// SQLite or the disk failed.
     #[error("the journal could not be written or read: {0}")]
     Storage(String),
+    /// A statement failed by a fault of its own; the disk has nothing to do with it.
+    #[error("the journal could not do what it was asked: {0}")]
+    Fault(String),
 }
 
 impl Refusal {
@@ -252,6 +255,8 @@ pub struct Signals {
     pub deadline: Option<i64>,
     /// Present consent.
     pub consent: Consent,
+    /// Raised when the journal was opened again and checked: what could not be read may be readable now.
+    pub healed: u64,
 }
 
 /// The thread behind a journal; joined when the service stops.

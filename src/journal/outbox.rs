@@ -380,13 +380,25 @@ fn stored_events(
     first: i64,
     last: i64,
 ) -> Result<(Vec<StoredEvent>, Run), Refusal> {
+    let mut run = Run::default();
+    let events = events_between(conn, session, first, last, &mut run)?;
+    Ok((events, run))
+}
+
+/// Those events of a session that have these numbers as rows. `run` holds what came before them.
+pub(super) fn events_between(
+    conn: &Connection,
+    session: i64,
+    first: i64,
+    last: i64,
+    run: &mut Run,
+) -> Result<Vec<StoredEvent>, Refusal> {
     let mut query = conn.prepare_cached(
         "SELECT n, seq, type, said_ms, boot, boot_ms, wall_ms, checksum, body, synthetic FROM events
          WHERE id BETWEEN ?2 AND ?3 AND session = ?1 ORDER BY id",
     )?;
     let mut rows = query.query([session, first, last])?;
     let mut events = Vec::new();
-    let mut run = Run::default();
     while let Some(row) = rows.next()? {
         let event = EventRow {
             session,
@@ -414,7 +426,7 @@ fn stored_events(
             times: EventTimes { said_ms: event.said_ms, wall_ms: event.wall_ms, boot_ms: event.boot_ms },
         });
     }
-    Ok((events, run))
+    Ok(events)
 }
 
 /// Whether a session's events are what its row says: how many rows, or what is wrong.

@@ -7,7 +7,8 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::core::Core;
-use super::outbox::StoredEvent;
+use super::outbox::{StoredEvent, events_between};
+use super::rows::Run;
 use super::schema::beside;
 use super::{ClockStatus, Journal, Outgoing, Refusal, Scope, TimeBasis};
 use crate::clock::{Moment, rfc3339};
@@ -148,6 +149,20 @@ pub struct Status {
     pub consent: Option<Consent>,
 }
 
+/// Rows of a list that are read at a time: what is asked of the journal does not hold up what is recorded.
+const ROWS_AT_ONCE: u32 = 50;
+/// Numbers of rows within which events are read at a time.
+const EVENTS_AT_ONCE: i64 = 512;
+
+/// Some events of a session.
+struct Part {
+    events: Vec<StoredEvent>,
+    /// What they and those before them add up to.
+    run: Run,
+    /// The row to go on at, if any are left.
+    next: Option<i64>,
+}
+
 impl Journal {
     /// Sessions the caller may see, newest first. `after` is a page's `next`, or a key.
     pub async fn list(
@@ -157,7 +172,19 @@ impl Journal {
         limit: u32,
         after: Option<String>,
     ) -> Result<Page, Refusal> {
-        self.call(move |core| core.list(scope, state, limit, after.as_deref())).await
+        let mut page = Page { sessions: Vec::new(), next: after };
+        loop {
+            let (from, most) =
+                (page.next.take(), limit - u32::try_from(page.sessions.len()).unwrap_or(limit));
+            let part = self
+                .call(move |core| core.list(scope, state, most.min(ROWS_AT_ONCE), from.as_deref()))
+                .await?;
+            page.sessions.extend(part.sessions);
+            page.next = part.next;
+            if page.next.is_none() || page.sessions.len() >= limit as usize {
+                return Ok(page);
+            }
+        }
     }
 
     /// One session.
@@ -167,13 +194,23 @@ impl Journal {
 
     /// The events of one session, as recorded.
     pub async fn recorded(&self, scope: Scope, key: String) -> Result<Vec<Recorded>, Refusal> {
-        self.call(move |core| {
-            let id = core.find(scope, &key)?;
-            let events = core.events_of(id)?;
-            let recorded = events.into_iter().filter(|event| !event.synthetic);
-            Ok(recorded.map(|event| Recorded { seq: event.seq.unsigned_abs(), body: event.body }).collect())
-        })
-        .await
+        let mut recorded = Vec::new();
+        let (mut from, mut run) = (None, Run::default());
+        loop {
+            let key = key.clone();
+            let part = self
+                .call(move |core| {
+                    let id = core.find(scope, &key)?;
+                    core.some_events_of(id, from, run)
+                })
+                .await?;
+            let played = part.events.into_iter().filter(|event| !event.synthetic);
+            recorded.extend(played.map(|event| Recorded { seq: event.seq.unsigned_abs(), body: event.body }));
+            (from, run) = (part.next, part.run);
+            if from.is_none() {
+                return Ok(recorded);
+            }
+        }
     }
 
     /// Everything the payload of one session is made of.
@@ -369,13 +406,17 @@ impl Core {
         }
     }
 
-    fn events_of(&self, id: i64) -> Result<Vec<StoredEvent>, Refusal> {
+    /// The events of a session from a row on, as many as are read at a time, each checked after those in `run`.
+    fn some_events_of(&self, id: i64, from: Option<i64>, mut run: Run) -> Result<Part, Refusal> {
         self.still_has_events(id)?;
         let (first, last): (i64, Option<i64>) = self
             .conn
             .prepare_cached("SELECT first_event, last_event FROM sessions WHERE id = ?1")?
             .query_row([id], |row| Ok((row.get(0)?, row.get(1)?)))?;
-        Ok(self.stored_events(id, first, last.unwrap_or(i64::MAX))?.0)
+        let (from, last) = (from.unwrap_or(first), last.unwrap_or(self.next_event - 1));
+        let until = last.min(from + EVENTS_AT_ONCE - 1);
+        let events = events_between(&self.conn, id, from, until, &mut run)?;
+        Ok(Part { events, run, next: (until < last).then_some(until + 1) })
     }
 
     fn status(&self, scope: Scope) -> Result<Status, Refusal> {

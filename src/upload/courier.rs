@@ -73,6 +73,8 @@ pub struct Courier {
     hint: watch::Sender<Option<Hint>>,
     /// Sessions that could not be read, and until when they are left alone.
     unreadable: HashMap<i64, i64>,
+    /// How often the journal had been opened anew when they were last tried for that reason, and when that was.
+    healed: (u64, i64),
     patience: Patience,
     trouble: Option<Refusal>,
 }
@@ -128,6 +130,7 @@ impl Courier {
             hinted: Vec::new(),
             hint,
             unreadable: HashMap::new(),
+            healed: (0, i64::MIN),
             patience: Patience::default(),
             trouble: None,
             link,
@@ -211,7 +214,8 @@ impl Courier {
     }
 
     async fn advance(&mut self) -> Result<(View, Option<i64>), Refusal> {
-        let consent = self.signals.borrow_and_update().consent;
+        let Signals { consent, healed, .. } = *self.signals.borrow_and_update();
+        self.try_unreadable(healed);
         match consent {
             Consent::In => {}
             Consent::Out => {
@@ -253,6 +257,17 @@ impl Courier {
                 }
                 Next::Nothing => return Ok((View::of(Doing::Idle), None)),
             }
+        }
+    }
+
+    /// After the journal was opened anew, sessions that could not be read may be readable; not over and over again where
+    /// that is no help.
+    fn try_unreadable(&mut self, healed: u64) {
+        let (seen, at) = self.healed;
+        let now = self.now().boot_ms;
+        if healed != seen && now.saturating_sub(at) >= UNREADABLE_MS {
+            self.healed = (healed, now);
+            self.unreadable.clear();
         }
     }
 

@@ -21,7 +21,7 @@ macro_rules! patiently {
         let mut left = 3;
         loop {
             match $call.await {
-                Err(Refusal::Storage(_)) if left > 0 => left -= 1,
+                Err(Refusal::Storage(_) | Refusal::Fault(_)) if left > 0 => left -= 1,
                 answer => break answer,
             }
         }
@@ -84,7 +84,7 @@ async fn trial(made: &Made, harmed: &Harmed, what: &str) -> Score {
             Ok(Next::Ready(id)) => id,
             Ok(_) => break,
             // The journal opens itself anew before the next request.
-            Err(Refusal::Storage(why)) => {
+            Err(Refusal::Storage(why) | Refusal::Fault(why)) => {
                 refused += 1;
                 assert!(refused < 4, "{what}: {why}");
                 continue;
@@ -98,7 +98,7 @@ async fn trial(made: &Made, harmed: &Harmed, what: &str) -> Score {
                 sent.insert(outgoing.key.clone(), payload(&outgoing));
             }
             Err(Refusal::Damaged(detail)) => journal.quarantine(id, "corrupt", detail).await.unwrap(),
-            Err(Refusal::Storage(why)) => {
+            Err(Refusal::Storage(why) | Refusal::Fault(why)) => {
                 skip.pop();
                 refused += 1;
                 assert!(refused < 4, "{what}: {why}");

@@ -9,10 +9,13 @@ mod endpoint;
 mod service;
 #[path = "../support/users.rs"]
 mod users;
+#[path = "../support/web.rs"]
+mod web;
 
 mod injection;
 mod measure;
 mod neighbour;
+mod shares;
 mod slow;
 mod squat;
 

@@ -190,7 +190,7 @@ fn ask_again_and_again(socket: &std::path::Path, uid: u32, request: Vec<u8>) -> 
     let socket = socket.to_owned();
     let mut connection = as_user(uid, move || connect(&socket).unwrap());
     let mut answered = 0;
-    for _ in 0..20 {
+    for _ in 0..3 {
         if connection.raw(&request).is_err() || connection.answer().is_err() {
             break;
         }
@@ -213,10 +213,10 @@ fn flood_beside_a_player(what: &str, flood: Vec<u8>, extra: &str, prepare: impl 
     let before = bert.p99(100);
     let socket = service.socket.clone();
     let flood = Flood::start(8, move |_| ask_again_and_again(&socket, ANNA, flood.clone()));
-    wait_for("the flood", || (flood.count() > 20).then_some(()));
+    wait_for("the flood", || (flood.count() > 8).then_some(()));
     let during = compare(what, &mut bert, before, 30 * scale() as usize);
     eprintln!("figure: {what}: {} requests answered", flood.count());
-    assert!(flood.count() > 20, "{what}: Anna is served too");
+    assert!(flood.count() > 8, "{what}: Anna is served too");
     // Root's commands come through as well.
     for _ in 0..20 {
         assert_eq!(service.request("GET", "/v1/status", b"").status, 200, "{what}");

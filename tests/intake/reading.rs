@@ -103,6 +103,37 @@ fn events_come_back_byte_for_byte() {
 }
 
 #[test]
+fn a_long_session_among_others_comes_back_whole() {
+    let place = quiet_place();
+    let service = place.start();
+    for key in ["long", "beside"] {
+        service.record(key, &start_event("ep-1"));
+    }
+    let expected: Vec<Value> = (0..1200_u32).map(|n| event("media.ping", 1 + n / 60, n)).collect();
+    for part in expected.chunks(100) {
+        let answer = service.request("POST", "/v1/sessions/long/events", json!(part).to_string().as_bytes());
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        service.record("beside", &part[0]);
+    }
+    let ask = |key: &str| service.get(&format!("/v1/sessions/{key}/events"))["events"].clone();
+    let check = || {
+        let found = ask("long");
+        let found = found.as_array().unwrap();
+        assert_eq!(found.len(), 1201);
+        for (n, (found, expected)) in found[1..].iter().zip(&expected).enumerate() {
+            assert_eq!(
+                (&found["seq"], &found["mediaCollection"]),
+                (&json!(n + 1), &expected["mediaCollection"])
+            );
+        }
+        assert_eq!(ask("beside").as_array().unwrap().len(), 13);
+    };
+    check();
+    assert_eq!(service.request("POST", "/v1/sessions/long/complete", b"").status, 200);
+    check();
+}
+
+#[test]
 fn the_payload_that_is_shown_is_the_one_that_is_sent() {
     let endpoint = Endpoint::start([Act::Answer(Reply::new(503, "").header("retry-after", "1")), Act::Hang]);
     let place = Place::new(&endpoint.url(), "");

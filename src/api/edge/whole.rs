@@ -7,6 +7,7 @@ use super::{Envelope, Reply, record};
 use crate::api::Api;
 use crate::api::body::{MAX_EVENT, owned_event, shorten};
 use crate::api::problem::ApiError;
+use crate::api::share::Slice;
 use crate::event::{self, EventType, Problem};
 use crate::journal::{Append, NewEvent, Scope};
 use crate::json::{self, MAX_PROBLEMS};
@@ -41,7 +42,7 @@ pub(super) async fn import(api: &Api, scope: Scope, bytes: &Bytes, envelopes: &[
         if problems.len() > MAX_PROBLEMS {
             break;
         }
-        match downloaded_events(envelope, &path, bytes)? {
+        match downloaded_events(envelope, &path, bytes).await? {
             Ok((mut events, odd)) => {
                 if let (Some(first), Some(identity)) = (events.first_mut(), identity) {
                     first.identity = Some(identity);
@@ -92,15 +93,15 @@ fn left_out(envelope: &Envelope<'_>, path: &str) -> Vec<Problem> {
 }
 
 /// Whether a downloaded session could be recorded as far as its text goes.
-pub(super) fn is_readable(envelope: &Envelope<'_>, bytes: &Bytes) -> bool {
+pub(super) async fn is_readable(envelope: &Envelope<'_>, bytes: &Bytes) -> bool {
     left_out(envelope, "xdm").len() <= MAX_PROBLEMS
-        && downloaded_events(envelope, "xdm", bytes).is_ok_and(|found| found.is_ok())
+        && downloaded_events(envelope, "xdm", bytes).await.is_ok_and(|found| found.is_ok())
 }
 
 type Events = (Vec<NewEvent>, Vec<Problem>);
 
 /// The events of a session and what is odd about them, or what is wrong with them.
-fn downloaded_events(
+async fn downloaded_events(
     envelope: &Envelope<'_>,
     path: &str,
     whole: &Bytes,
@@ -116,7 +117,9 @@ fn downloaded_events(
     let mut events = Vec::with_capacity(list.len());
     let mut problems = Vec::new();
     let mut warnings = Vec::new();
+    let mut slice = Slice::default();
     for (at, raw) in list.into_iter().enumerate() {
+        slice.add(raw.len()).await;
         let path = format!("{path}[{at}]");
         if raw.len() > MAX_EVENT {
             return Err(ApiError {

@@ -9,7 +9,7 @@ use crate::session::{Consent, Limits};
 const NOW: i64 = BUILT_MS + 1_000_000_000;
 
 /// A journal under this clock, and the folder that it is in.
-fn core(clock: &Arc<ManualClock>, trust: Trust) -> (Core, tempfile::TempDir) {
+pub(in crate::journal) fn core(clock: &Arc<ManualClock>, trust: Trust) -> (Core, tempfile::TempDir) {
     let policy = Policy {
         limits: Limits { idle_ms: 1, age_ms: 1, grace_ms: 1 },
         identity: None,
