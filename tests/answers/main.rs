@@ -1,6 +1,5 @@
 //! Every answer of the endpoint, through the real binary: what becomes of the session, of the uploader and of the
 //! others, as it is seen from outside. The answers are one table, `table.rs`.
-#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 #[path = "../support/endpoint.rs"]
 mod endpoint;

@@ -1,11 +1,7 @@
 //! Every command through the real binary against the real service (product section 3).
-#![allow(
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    reason = "helpers of tests stand outside the test functions"
-)]
 
 mod decide;
+mod demo;
 #[path = "../support/endpoint.rs"]
 mod endpoint;
 #[path = "../support/examples.rs"]

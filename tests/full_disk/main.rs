@@ -3,8 +3,6 @@
 //! A round fills a small file system from inside or outside, in one of the moments that matter. The commit tier plays
 //! 10 of them; `AFTERPLAY_TEST_SCALE=20` the 200 of the release tier.
 #![cfg(target_os = "linux")]
-#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
-#![allow(clippy::print_stderr, reason = "a skipped test says so")]
 
 #[path = "../support/books.rs"]
 mod books;

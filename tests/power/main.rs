@@ -48,23 +48,22 @@
 //! Not covered: a device that says it has flushed and has not (the control shows what follows), and one that in a power
 //! cut damages bytes beside those that were being written, in the same sector; SQLite counts on neither.
 #![allow(unsafe_code, reason = "a VFS is a table of C functions")]
-#![allow(clippy::unwrap_used, reason = "a helper that cannot go on fails the test")]
-#![allow(clippy::print_stdout, reason = "the figures are what a long run is for")]
 
 mod alike;
 mod disk;
 mod errors;
 mod image;
 mod injected;
+#[path = "../support/journal.rs"]
+mod journal;
 mod loss;
 mod opened;
 mod oracle;
+#[path = "../support/service.rs"]
+mod service;
 mod sweep;
 mod vfs;
 mod workloads;
-
-#[path = "../support/service.rs"]
-mod service;
 
 /// How much more than in every commit's run is tried.
 fn scale() -> f64 {

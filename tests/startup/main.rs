@@ -1,9 +1,4 @@
 //! How the service comes up: what it takes over, what it refuses and in which words, what it tells systemd.
-#![allow(
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    reason = "helpers of tests stand outside the test functions"
-)]
 
 #[path = "../support/endpoint.rs"]
 mod endpoint;

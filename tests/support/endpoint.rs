@@ -3,7 +3,6 @@
 //! It runs on a thread of its own, so tests with and without a runtime can use it. Each connection or request takes the
 //! next act of the script; when the script is over, requests are accepted the way Adobe does it.
 #![allow(dead_code, reason = "each test file that includes this uses its own part of it")]
-#![allow(clippy::unwrap_used, reason = "a stand-in that cannot go on fails the test")]
 
 use std::collections::VecDeque;
 use std::io;

@@ -1,7 +1,5 @@
 //! The real binary in a folder of its own, and a small HTTP client for its socket.
 #![allow(dead_code, reason = "each test file that includes this uses its own part of it")]
-#![allow(clippy::print_stderr, reason = "a failed test shows what the service said")]
-#![allow(clippy::unwrap_used, reason = "a harness that cannot go on fails the test")]
 
 use std::fmt::Write as _;
 use std::io::{self, Read, Write};

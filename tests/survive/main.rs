@@ -4,8 +4,6 @@
 //! each other at the end. `AFTERPLAY_TEST_SCALE` multiplies the kills, the starts and the length of the soak: 50 gives
 //! the 10,000 kills of the release tier, 20 the soak of ten minutes.
 #![cfg(target_os = "linux")]
-#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
-#![allow(clippy::print_stderr, reason = "a skipped test says so")]
 
 #[path = "../support/books.rs"]
 mod books;
