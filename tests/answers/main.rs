@@ -188,8 +188,10 @@ fn all_wait(rows: &[&(usize, Row)]) {
         let before = endpoint.requests().len();
         endpoint.whenever(&key, row.act.clone());
         play(&service, &key, row.owner);
-        // A new way is not tried twice within a second, unless somebody asks for it.
-        flush(&service);
+        // A new way is not tried twice within a second, unless somebody asks for it; on a busy machine it has passed.
+        if session(&service, &key)["attempt_count"] == 0 {
+            flush(&service);
+        }
         let waiting = tried(&service, &key, 1);
         assert_judged(row, *n, &waiting);
         assert_eq!(waiting["state"], "completed", "{n} {row}: {waiting}");

@@ -208,6 +208,12 @@ fn media_edge<S: Read + Write>(api: &mut Caller<'_, S>) {
         let answer = api.expect(200, "POST", template, &action("downloaded"), &odd).json();
         assert_eq!(answer["warnings"][0]["report"]["details"][0]["name"], "$.events[0].xdm._id");
         api.expect(400, "POST", template, &action("ping"), &live("media.play", Some(&made)));
+        for (map, code) in wrong_identities() {
+            let mut start = live("media.sessionStart", None);
+            start["events"][0]["xdm"]["identityMap"] = map;
+            let answer = api.expect(400, "POST", template, &action("sessionStart"), &start).json();
+            assert_eq!(answer["type"], format!("https://ns.adobe.com/aep/errors/{code}"), "{start}");
+        }
         api.expect(404, "POST", template, &action("play"), &live("media.play", Some("nobody")));
         api.expect(404, "POST", template, &action("dance"), &live("media.play", Some(&made)));
         assert_eq!(api.call("POST", template, &action("play"), &vec![b' '; 2 << 20]).status, 413);
@@ -224,6 +230,21 @@ fn media_edge<S: Read + Write>(api: &mut Caller<'_, S>) {
         api.expect(415, "POST", template, hint, &live("media.sessionStart", None));
         api.headers.clear();
     }
+}
+
+/// Identity maps, and the codes that Adobe has for what is wrong with them (contract sections 5 and 11.3).
+fn wrong_identities() -> [(Value, &'static str); 5] {
+    let fpid = "5f0c3d1e-6c1b-4f0e-9a52-2f8f6f1f9a10";
+    [
+        (json!({ "a": [{ "id": "x" }] }), "EXEG-0306-400"),
+        (
+            json!({ "FPID": [{ "id": fpid, "primary": true }], "a": [{ "id": "x", "primary": true }] }),
+            "EXEG-0304-400",
+        ),
+        (json!({ "a": [{ "id": "", "primary": true }] }), "EXEG-0305-400"),
+        (json!({ "FPID": [{ "id": "7", "primary": true }] }), "EXEG-0308-400"),
+        (json!({ "a": 7 }), "va-edge-0400-400"),
+    ]
 }
 
 /// Callers over loopback TCP administer nothing.

@@ -110,7 +110,8 @@ async fn s13_an_ad_without_a_player_takes_that_of_its_session() {
     let dir = tempfile::tempdir().unwrap();
     for (n, name) in [None, Some("acme-stb".to_owned())].into_iter().enumerate() {
         let policy = Policy { player_name: name.clone(), ..policy() };
-        let open = Open::with(&dir.path().join(format!("{n}.db")), &clock(), policy).unwrap();
+        let clock = clock();
+        let open = Open::with(&dir.path().join(format!("{n}.db")), &clock, policy).unwrap();
         let ad = NewEvent { lacks: (true, false), ..full(EventType::AdStart, r#"{"playhead":0}"#) };
         let wrong = |answer: Result<_, Refusal>| match answer {
             Ok(_) => None,
@@ -123,9 +124,16 @@ async fn s13_an_ad_without_a_player_takes_that_of_its_session() {
         let whole = Append { batch: true, ..append("a", vec![start(), ad.clone()]) };
         assert_eq!(wrong(open.journal.append(whole).await), at("[1]."));
         open.journal.append(append("b", vec![start()])).await.unwrap();
-        assert_eq!(wrong(open.journal.append(append("b", vec![ad])).await), at(""));
+        assert_eq!(wrong(open.journal.append(append("b", vec![ad.clone()])).await), at(""));
         let outgoing = open.journal.outgoing_by_key(ME, "b".into()).await.unwrap();
         assert_eq!(outgoing.player_name, name);
+        // So does an ad with which a successor begins, and one that comes later in it.
+        clock.advance(Duration::from_secs(600));
+        assert_eq!(wrong(open.journal.append(append("b", vec![ad.clone()])).await), at(""));
+        open.journal.append(append("b", vec![full(EventType::Ping, r#"{"playhead":1}"#)])).await.unwrap();
+        assert_eq!(wrong(open.journal.append(append("b", vec![ad])).await), at(""));
+        let successor = open.journal.outgoing_by_key(ME, "b~2".into()).await.unwrap();
+        assert_eq!(successor.player_name, name);
         open.close();
     }
 }

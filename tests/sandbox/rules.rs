@@ -328,6 +328,7 @@ async fn what_is_only_unusual_is_a_hint_and_never_refused() {
         ("chapterStart", "mediaCollection.chapterDetails.ID", json!("1")),
         ("statesUpdate", "mediaCollection.statesStart.0.time", json!(1)),
         ("statesUpdate", "mediaCollection.statesStart.0.name", json!("fullScreen")),
+        ("sessionStart", "mediaCollection.customMetadata.0.name", json!("a-b")),
         ("sessionStart", "mediaEventTimestamp", json!("1970-01-01T00:00:00Z")),
     ] {
         let mut body = session(&ALL);
