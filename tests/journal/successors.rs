@@ -110,6 +110,25 @@ async fn what_is_out_of_order_is_recorded_and_told() {
     open.close();
 }
 
+/// Contract section 13, line 19: a playhead beyond the content is told; a live one is the second of the day.
+#[tokio::test]
+async fn s13_a_playhead_beyond_the_content_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = Open::at(&dir.path().join("journal.db"), &clock());
+    for (content, told) in [("VOD", 1), ("Live", 0), ("Linear", 0)] {
+        let details = format!(r#"{{"name":"n","contentType":"{content}","length":90}}"#);
+        let begin = full(EventType::SessionStart, &format!(r#"{{"playhead":0,"sessionDetails":{details}}}"#));
+        let play = |playhead: f64| NewEvent {
+            playhead,
+            ..full(EventType::Play, &format!(r#"{{"playhead":{playhead}}}"#))
+        };
+        let events = vec![begin, play(90.0), play(90.5)];
+        let answer = open.journal.append(append(content, events)).await.unwrap();
+        assert_eq!(answer.warnings.len(), told, "{content}");
+    }
+    open.close();
+}
+
 async fn warnings_of(journal: &Journal, key: &str) -> String {
     let detail = journal.detail(ME, key.into()).await.unwrap();
     detail.warnings.map_or(String::new(), |warnings| warnings.get().to_owned())
