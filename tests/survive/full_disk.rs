@@ -1,35 +1,22 @@
-//! Product promise 7: a full disk and a full quota never wedge the service, and lose nothing.
+//! Row "full disk" of the reliability table (product promise 7): it never wedges the service, and loses nothing.
 //!
 //! A round fills a small file system from inside or outside, in one of the moments that matter. The commit tier plays
 //! 10 of them; `AFTERPLAY_TEST_SCALE=20` the 200 of the release tier.
-#![cfg(target_os = "linux")]
-
-#[path = "../support/books.rs"]
-mod books;
-#[path = "../support/endpoint.rs"]
-mod endpoint;
-#[path = "../support/service.rs"]
-mod service;
-
-mod quota;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use books::{Books, Came};
-use endpoint::{Act, Endpoint, Reply};
-use service::{Place, Service, wait_for};
+use crate::books::{Books, Came};
+use crate::endpoint::{Act, Endpoint, Reply};
+use crate::scale;
+use crate::service::{Place, Service, wait_for};
 
 /// Rounds at scale 1.
 const ROUNDS: u64 = 10;
 /// Bytes of the small file system.
 const DISK: &str = "3m";
-
-fn scale() -> u64 {
-    std::env::var("AFTERPLAY_TEST_SCALE").ok().and_then(|scale| scale.parse().ok()).unwrap_or(1)
-}
 
 /// A file system of its own, of a few megabytes.
 struct Disk(PathBuf);
