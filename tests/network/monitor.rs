@@ -339,6 +339,7 @@ fn with_nothing_happening_nothing_runs_and_a_stop_ends_the_threads() {
         for _ in 0..10 {
             let before: Vec<_> = switches().into_iter().filter(ours).collect();
             assert_eq!(before.len(), 3, "{before:?}");
+            // Nothing is waited for: that nothing happens for so long is what is tested.
             std::thread::sleep(Duration::from_secs(3));
             let after: Vec<_> = switches().into_iter().filter(ours).collect();
             if before == after {

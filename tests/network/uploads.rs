@@ -32,6 +32,7 @@ fn assert_rests(scene: &Scene, service: &Service<'_>) {
     for _ in 0..4 {
         let before = (switches(service), scene.sent());
         assert!(before.0.len() >= 4, "main, journal, netlink and clock: {before:?}");
+        // Nothing is waited for: that nothing happens for so long is what is tested.
         std::thread::sleep(Duration::from_secs(2));
         let after = (switches(service), scene.sent());
         if before == after {

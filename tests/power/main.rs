@@ -18,8 +18,6 @@
 //!   trouble is over: no panic, no false acknowledgement, events are taken again within 5 s, and the power may be cut
 //!   on top. After a failed sync nothing is acknowledged before the journal was opened again, nor may anything rest on
 //!   what that sync should have written, as if the kernel had forgotten it.
-//! * **The binary** (`injected`). The same with `strace` putting errors into the system calls of the real binary, where
-//!   it is installed.
 //!
 //! # Figures
 //!
@@ -53,14 +51,11 @@ mod alike;
 mod disk;
 mod errors;
 mod image;
-mod injected;
 #[path = "../support/journal.rs"]
 mod journal;
 mod loss;
 mod opened;
 mod oracle;
-#[path = "../support/service.rs"]
-mod service;
 mod sweep;
 mod vfs;
 mod workloads;

@@ -3,6 +3,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use afterplay::clock::{Clock, ManualClock};
 use afterplay::journal::{Journal, OpenError, Policy, Scope, Trust, Writer};
@@ -42,8 +43,18 @@ impl Open {
     }
 
     pub(crate) fn with(path: &Path, clock: &Arc<ManualClock>, policy: Policy) -> Result<Open, OpenError> {
-        let (journal, writer) = Journal::open(path, policy, Clock::Manual(clock.clone()))?;
-        Ok(Open { journal, writer })
+        let deadline = Instant::now() + Duration::from_secs(5);
+        loop {
+            match Journal::open(path, policy.clone(), Clock::Manual(clock.clone())) {
+                Ok((journal, writer)) => return Ok(Open { journal, writer }),
+                // A child that another test starts holds what was open here, a closed journal's lock too, until it has
+                // become another program.
+                Err(OpenError::InUse { .. }) if Instant::now() < deadline => {
+                    std::thread::sleep(Duration::from_millis(2));
+                }
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     /// As the service does when it stops.

@@ -51,6 +51,16 @@ impl Answer {
     }
 }
 
+/// A process that does not outlive a test that fails.
+pub(crate) struct Guard(pub(crate) Child);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// One keep-alive connection to the local API.
 pub(crate) struct Connection<S = UnixStream> {
     stream: S,

@@ -101,15 +101,10 @@ impl Round<'_> {
         let key = self.key(part);
         let since = Instant::now();
         let mut connection = service.connect();
-        loop {
-            let came = self.books.record(&mut connection, &key, 4, 1000);
-            if matches!(came, Came::Acknowledged) {
-                break;
-            }
-            let late = since.elapsed() > Duration::from_secs(5);
-            assert!(!late, "there is space and nothing is recorded: {came:?}; {}", self.disk.listing());
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        wait_for("intake to be back", || {
+            matches!(self.books.record(&mut connection, &key, 4, 1000), Came::Acknowledged).then_some(())
+        });
+        assert!(since.elapsed() <= Duration::from_secs(5), "there was space: {}", self.disk.listing());
     }
 
     /// Everything that was acknowledged arrives, whatever the disk is like.

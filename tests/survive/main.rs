@@ -15,6 +15,7 @@ mod service;
 
 mod dirty_start;
 mod full_disk;
+mod injected;
 mod kill;
 mod players;
 mod quota;

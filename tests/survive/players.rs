@@ -19,6 +19,7 @@ pub(crate) fn play(socket: &Path, name: &str, pace: Duration, stop: &AtomicBool)
             }
             let (count, filler) = (random.usize(1..6), random.usize(0..300));
             insist(socket, |connection| books.record(connection, &key, count, filler));
+            // A player has something to say now and then.
             std::thread::sleep(pace);
         }
         if books.plays.contains_key(&key) {
