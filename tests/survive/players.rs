@@ -34,7 +34,8 @@ pub(crate) fn play(socket: &Path, name: &str, pace: Duration, stop: &AtomicBool)
 
 /// Asks until the service agrees.
 fn insist(socket: &Path, mut ask: impl FnMut(&mut std::io::Result<crate::service::Connection>) -> Came) {
-    let deadline = Instant::now() + PATIENCE;
+    // A service that is killed all the time seldom gets to answer on a busy machine.
+    let deadline = Instant::now() + 3 * PATIENCE;
     let mut connection = connect(socket);
     while !matches!(ask(&mut connection), Came::Acknowledged) {
         assert!(Instant::now() < deadline, "the service never took it");
