@@ -36,6 +36,13 @@
 //! `rusqlite` is spoken only in [`journal`], `reqwest` only in [`upload::send`], `backoff` only in [`upload::retry`],
 //! and the wall clock is read only in [`clock`].
 #![forbid(unsafe_code)]
+#![deny(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::dbg_macro
+)]
 
 pub mod anchor;
 pub mod api;

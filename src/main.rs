@@ -1,4 +1,11 @@
 //! The `afterplay` binary: parse, run, exit code; and the one system call for which there is no safe wrapper.
+#![deny(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::dbg_macro
+)]
 
 use std::process::ExitCode;
 

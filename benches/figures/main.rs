@@ -1,8 +1,6 @@
 //! The figures that afterplay promises, beside the limit measured in the same run (`docs/performance.md`).
 //!
 //! `cargo bench --bench figures` prints every row with its goal and keeps them in `target/figures.json`.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a measurement that cannot go on ends the run")]
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "the table is for whoever runs it")]
 
 mod backlog;
 mod client;

@@ -68,21 +68,31 @@ const LOADS: [Load; 4] = [
 
 /// Sends as fast as answers come, from so many connections.
 pub(crate) fn load(socket: &Path, pid: u32, clients: usize, per_request: usize, time: Duration) -> Run {
+    let spent = || (process::device_bytes(pid), process::cpu_seconds(pid));
+    let (mut run, before) = side_by_side(clients, spent, |n, ready| {
+        let mut client = Client::connect(socket);
+        let key = format!("player-{n}");
+        client.start(&key);
+        ready.wait();
+        send_for(&mut client, &key, per_request, time)
+    });
+    let after = spent();
+    run.device_bytes = after.0 - before.0;
+    run.cpu_seconds = after.1 - before.1;
+    run
+}
+
+/// So many senders, each on a thread, that wait for each other before they begin; what `before` sees just then.
+pub(crate) fn side_by_side<T>(
+    clients: usize,
+    before: impl FnOnce() -> T,
+    send: impl Fn(usize, &Barrier) -> Run + Sync,
+) -> (Run, T) {
     let ready = Barrier::new(clients + 1);
     std::thread::scope(|scope| {
-        let senders: Vec<_> = (0..clients)
-            .map(|n| {
-                let ready = &ready;
-                scope.spawn(move || {
-                    let mut client = Client::connect(socket);
-                    let key = format!("player-{n}");
-                    client.start(&key);
-                    ready.wait();
-                    send_for(&mut client, &key, per_request, time)
-                })
-            })
-            .collect();
-        let before = (process::device_bytes(pid), process::cpu_seconds(pid));
+        let (ready, send) = (&ready, &send);
+        let senders: Vec<_> = (0..clients).map(|n| scope.spawn(move || send(n, ready))).collect();
+        let before = before();
         ready.wait();
         let started = Instant::now();
         let mut run = Run::default();
@@ -92,9 +102,7 @@ pub(crate) fn load(socket: &Path, pid: u32, clients: usize, per_request: usize, 
             run.waits.extend(own.waits);
         }
         run.seconds = started.elapsed().as_secs_f64();
-        run.device_bytes = process::device_bytes(pid) - before.0;
-        run.cpu_seconds = process::cpu_seconds(pid) - before.1;
-        run
+        (run, before)
     })
 }
 

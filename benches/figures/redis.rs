@@ -4,11 +4,11 @@ use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
 use super::events::{EVENT_BYTES, Events};
 use super::limit::{Run, micros};
+use super::rates::side_by_side;
 use super::service::Place;
 
 /// Names another binary than the one in `PATH`.
@@ -48,29 +48,16 @@ impl Redis {
 
     /// Appends events to lists: one command an event, so many commands in flight.
     pub(crate) fn load(&self, clients: usize, in_flight: usize, time: Duration) -> Run {
-        let ready = Barrier::new(clients + 1);
-        std::thread::scope(|scope| {
-            let senders: Vec<_> = (0..clients)
-                .map(|n| {
-                    let ready = &ready;
-                    scope.spawn(move || {
-                        let mut stream = UnixStream::connect(self.place.socket()).unwrap();
-                        ready.wait();
-                        send_for(&mut stream, &format!("player-{n}"), in_flight, time)
-                    })
-                })
-                .collect();
-            ready.wait();
-            let started = Instant::now();
-            let mut run = Run::default();
-            for sender in senders {
-                let own = sender.join().unwrap();
-                run.events += own.events;
-                run.waits.extend(own.waits);
-            }
-            run.seconds = started.elapsed().as_secs_f64();
-            run
-        })
+        let (run, ()) = side_by_side(
+            clients,
+            || (),
+            |n, ready| {
+                let mut stream = UnixStream::connect(self.place.socket()).unwrap();
+                ready.wait();
+                send_for(&mut stream, &format!("player-{n}"), in_flight, time)
+            },
+        );
+        run
     }
 }
 

@@ -308,19 +308,25 @@ fn what_adobe_sets_itself_is_a_warning() {
 
 #[test]
 fn an_odd_playhead_is_a_warning_at_most() {
-    for (kind, playhead, length, warned_at) in [
-        (START, 90.0, 90, &[][..]),
-        (START, 90.5, 90, &["mediaCollection.playhead"][..]),
-        (START, 90_000.0, 100_000, &[]),
-        (START, 5.0, 0, &["mediaCollection.sessionDetails.length"]),
-        (PLAY, 86_399.9, 0, &[]),
-        (PLAY, 86_400.0, 0, &["mediaCollection.playhead"]),
+    for (kind, content, playhead, length, warned_at) in [
+        (START, "VOD", 90.0, 90, &[][..]),
+        (START, "VOD", 90.5, 90, &["mediaCollection.playhead"][..]),
+        (START, "VOD", 90_000.0, 100_000, &[]),
+        (START, "VOD", 5.0, 0, &["mediaCollection.sessionDetails.length"]),
+        // A live playhead is the second of the day, whatever the length.
+        (START, "Live", 86_399.0, 90, &[]),
+        (START, "Linear", 86_399.0, 90, &[]),
+        (START, "Live", 86_400.0, 100_000, &["mediaCollection.playhead"]),
+        (START, "Linear", 86_400.0, 100_000, &["mediaCollection.playhead"]),
+        (PLAY, "", 86_399.9, 0, &[]),
+        (PLAY, "", 86_400.0, 0, &["mediaCollection.playhead"]),
     ] {
         let mut event = with(kind, "playhead", json!(playhead));
         if kind == START {
             event["mediaCollection"]["sessionDetails"]["length"] = json!(length);
+            event["mediaCollection"]["sessionDetails"]["contentType"] = json!(content);
         }
-        assert_eq!(warned(&event), warned_at, "{playhead} of {length}");
+        assert_eq!(warned(&event), warned_at, "{content}: {playhead} of {length}");
     }
 }
 

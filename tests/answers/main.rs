@@ -1,6 +1,5 @@
 //! Every answer of the endpoint, through the real binary: what becomes of the session, of the uploader and of the
 //! others, as it is seen from outside. The answers are one table, `table.rs`.
-#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 #[path = "../support/endpoint.rs"]
 mod endpoint;
@@ -189,8 +188,10 @@ fn all_wait(rows: &[&(usize, Row)]) {
         let before = endpoint.requests().len();
         endpoint.whenever(&key, row.act.clone());
         play(&service, &key, row.owner);
-        // A new way is not tried twice within a second, unless somebody asks for it.
-        flush(&service);
+        // A new way is not tried twice within a second, unless somebody asks for it; on a busy machine it has passed.
+        if session(&service, &key)["attempt_count"] == 0 {
+            flush(&service);
+        }
         let waiting = tried(&service, &key, 1);
         assert_judged(row, *n, &waiting);
         assert_eq!(waiting["state"], "completed", "{n} {row}: {waiting}");

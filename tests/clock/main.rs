@@ -1,6 +1,5 @@
 //! Time under a clock that tests move: deadlines, waits and expiry follow the time that passes, never the wall clock
 //! (product promises 3 and 6, section 6).
-#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 #[path = "../support/endpoint.rs"]
 mod endpoint;

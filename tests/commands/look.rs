@@ -6,7 +6,9 @@ use std::process::Stdio;
 use serde_json::{Value, json};
 
 use crate::service::{Place, Service, start_event, wait_for};
-use crate::{HARMLESS, HOSTILE, Ran, assert_fits, command, file, holding, nowhere, refusing, run, titled};
+use crate::{
+    HARMLESS, HOSTILE, Ran, assert_fits, command, file, holding, nowhere, one_of_each, refusing, run, titled,
+};
 
 /// The service's answer and the command's must be equal; a counter may move between the two looks.
 fn assert_same(place: &Place, service: &Service<'_>, path: &str, arguments: &[&str]) -> Value {
@@ -35,11 +37,7 @@ fn status_in_json_is_the_answer_of_the_service() {
 fn status_says_it_all_on_one_screen() {
     let (endpoint, place) = refusing();
     let service = place.start();
-    service.play("refused");
-    service.wait_for_state("refused", "quarantined");
-    service.play("good");
-    service.wait_for_state("good", "delivered");
-    service.record("open", &start_event("open"));
+    one_of_each(&service);
     let shown = run(&place, &["status"]).done();
     assert_fits(&shown);
     for part in [

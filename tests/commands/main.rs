@@ -1,11 +1,7 @@
 //! Every command through the real binary against the real service (product section 3).
-#![allow(
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    reason = "helpers of tests stand outside the test functions"
-)]
 
 mod decide;
+mod demo;
 #[path = "../support/endpoint.rs"]
 mod endpoint;
 #[path = "../support/examples.rs"]
@@ -28,7 +24,7 @@ use afterplay::commands::text::width;
 use serde_json::{Value, json};
 
 use endpoint::{Act, Endpoint, Reply};
-use service::{Place, start_event};
+use service::{Place, Service, start_event};
 
 /// A title that tries to move the cursor, ring, and turn the text around.
 const HOSTILE: &str = "\u{1b}[31mred\u{7}\u{202e}gnp\r\n";
@@ -99,6 +95,15 @@ fn refusing() -> (Endpoint, Place) {
     let endpoint = Endpoint::start([Act::Answer(Reply::json(422, problem.to_string()))]);
     let place = Place::new(&endpoint.url(), "");
     (endpoint, place)
+}
+
+/// A session that was refused, one that was delivered, one that is open.
+fn one_of_each(service: &Service<'_>) {
+    service.play("refused");
+    service.wait_for_state("refused", "quarantined");
+    service.play("good");
+    service.wait_for_state("good", "delivered");
+    service.record("open", &start_event("open"));
 }
 
 /// Every line fits a screen of 80 columns and does nothing to it.

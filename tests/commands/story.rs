@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use crate::endpoint::{Act, Endpoint, Reply};
-use crate::service::{Place, event, start_event};
-use crate::{assert_fits, holding, refusing, run, titled};
+use crate::service::{Place, event};
+use crate::{assert_fits, holding, one_of_each, refusing, run, titled};
 
 fn with(mut event: Value, members: Value) -> Value {
     for (name, value) in members.as_object().unwrap() {
@@ -169,11 +169,7 @@ fn failed_attempts_are_listed_with_their_reasons() {
 fn show_in_json_is_the_answer_of_the_service() {
     let (_endpoint, place) = refusing();
     let service = place.start();
-    service.play("refused");
-    service.wait_for_state("refused", "quarantined");
-    service.play("good");
-    service.wait_for_state("good", "delivered");
-    service.record("open", &start_event("open"));
+    one_of_each(&service);
     for key in ["refused", "good", "open"] {
         let ran = run(&place, &["show", key, "--json"]);
         assert_eq!(ran.json(), service.get(&format!("/v1/sessions/{key}")), "{key}");

@@ -1,5 +1,4 @@
 //! The contract with Adobe, section by section: what is recorded, what is sent, and what the sandbox says to it.
-#![allow(clippy::unwrap_used, reason = "clippy knows tests, not their helpers")]
 
 #[path = "../support/corpus.rs"]
 mod corpus;

@@ -8,7 +8,8 @@ use afterplay::event::EventType;
 use afterplay::journal::{Append, NewEvent, verify_file};
 use afterplay::session::{Consent, State, Why};
 
-use crate::made::{Made, OWNERS, Open, PAGE, ROOT, folder, journal_in, key};
+use crate::journal::{Open, ROOT};
+use crate::made::{self, Made, OWNERS, PAGE, folder, journal_in, key};
 
 fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().build().unwrap()
@@ -52,7 +53,7 @@ fn no_bit_of_a_header_stops_the_service() {
         let mut main = made.main.clone();
         main[bit / 8] ^= 1 << (bit % 8);
         fs::write(&path, main).unwrap();
-        let open = Open::at(&path, &made.clock());
+        let open = made::open(&path, &made.clock());
         assert_eq!(runtime().block_on(states(&open)), truth(&made), "bit {bit}");
         open.close();
     }
@@ -73,7 +74,7 @@ fn no_bit_of_a_state_hides_a_session_or_sends_it_again() {
         let mut main = made.main.clone();
         main[at] ^= 1 << (n % 7);
         fs::write(&path, main).unwrap();
-        let open = Open::at(&path, &made.clock());
+        let open = made::open(&path, &made.clock());
         let now = runtime().block_on(states(&open));
         for (key, was) in truth(&made) {
             let is = now.iter().find(|(other, _)| *other == key).map(|(_, state)| *state);
@@ -97,7 +98,7 @@ fn what_cannot_be_known_of_consent_holds_everything_back() {
         let mut main = made.main.clone();
         zeroed.iter().for_each(|page| main[page * PAGE..(page + 1) * PAGE].fill(0));
         fs::write(&path, main).unwrap();
-        let open = Open::at(&path, &made.clock());
+        let open = made::open(&path, &made.clock());
         let status = runtime().block_on(open.journal.status(ROOT)).unwrap();
         open.close();
         (asides(dir.path()).len(), status.consent)
@@ -115,7 +116,7 @@ fn the_last_three_damaged_journals_are_kept() {
     for n in 0..5 {
         clock.advance(Duration::from_secs(1));
         fs::write(&path, format!("somebody's notes {n}").repeat(500)).unwrap();
-        Open::at(&path, &clock).close();
+        made::open(&path, &clock).close();
         assert_eq!(asides(dir.path()).len(), (n + 1).min(3));
     }
     let newest = fs::read_to_string(dir.path().join(asides(dir.path()).pop().unwrap())).unwrap();
@@ -130,7 +131,7 @@ fn a_salvage_that_was_cut_off_is_begun_again_or_ended() {
     let dir = folder();
     let path = journal_in(dir.path());
     fs::write(&path, &damaged).unwrap();
-    let open = Open::at(&path, &made.clock());
+    let open = made::open(&path, &made.clock());
     let expected = runtime().block_on(states(&open));
     open.close();
     let salvaged = fs::read(&path).unwrap();
@@ -152,7 +153,7 @@ fn a_salvage_that_was_cut_off_is_begun_again_or_ended() {
                 fs::write(dir.path().join(name), bytes).unwrap();
             }
         }
-        let open = Open::at(&path, &made.clock());
+        let open = made::open(&path, &made.clock());
         assert_eq!(runtime().block_on(states(&open)), expected, "{what}");
         open.close();
         let left =
@@ -179,7 +180,7 @@ fn a_write_that_was_cut_off_is_no_damage() {
             }
             fs::write(&path, &made.main).unwrap();
             fs::write(dir.path().join("journal.db-wal"), wal).unwrap();
-            let open = Open::at(&path, &made.clock());
+            let open = made::open(&path, &made.clock());
             let status = runtime().block_on(open.journal.status(ROOT)).unwrap();
             assert!(asides(dir.path()).is_empty(), "{what} of {frames}, zeroed: {zeroed}");
             assert_eq!(status.losses.get(&afterplay::session::Loss::Corrupt), None);
@@ -233,7 +234,7 @@ fn a_full_journal_is_saved_in_seconds() {
     let dir = folder();
     let path = journal_in(dir.path());
     let clock = small().clock();
-    let open = Open::at(&path, &clock);
+    let open = made::open(&path, &clock);
     let megabytes = if std::env::var_os("AFTERPLAY_TEST_SCALE").is_some() { 64 } else { 16 };
     let body = |n: usize| {
         let kind = if n == 0 { "media.sessionStart" } else { "media.ping" };
@@ -266,7 +267,7 @@ fn a_full_journal_is_saved_in_seconds() {
     main[100..200].fill(0xff);
     fs::write(&path, &main).unwrap();
     let begun = Instant::now();
-    let open = Open::at(&path, &clock);
+    let open = made::open(&path, &clock);
     let ready = begun.elapsed();
     println!("{} bytes were saved in {ready:?}", main.len());
     assert_eq!(runtime().block_on(states(&open)).len(), megabytes);

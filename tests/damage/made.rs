@@ -10,32 +10,29 @@ use afterplay::clock::{Clock, ManualClock};
 use afterplay::config::Thin;
 use afterplay::event::EventType;
 use afterplay::journal::{
-    Action, Append, Fit, Journal, NewEvent, Outgoing, Policy, Refusal, Scope, Settlement, Writer,
+    Action, Append, Fit, Journal, NewEvent, Outgoing, Policy, Refusal, Scope, Settlement,
 };
-use afterplay::session::{Consent, Key, Limits, State};
+use afterplay::session::{Key, State};
 use afterplay::upload::{Shape, body_of};
 
-pub(crate) const ROOT: Scope = Scope { uid: 0, admin: true };
+use crate::journal::{self, Open, ROOT};
+
 pub(crate) const OWNERS: [u32; 2] = [1000, 2000];
 pub(crate) const PAGE: usize = 4096;
 
-pub(crate) fn policy() -> Policy {
+fn policy() -> Policy {
     Policy {
-        limits: Limits { idle_ms: 600_000, age_ms: 86_400_000, grace_ms: 5000 },
-        identity: None,
-        player_name: None,
-        channel: None,
         implementation: r#"{"name":"https://example.com/a","version":"1","environment":"app"}"#.into(),
         max_bytes: 256 << 20,
         max_bytes_per_user: 256 << 20,
-        evict: false,
         max_open_per_user: 1000,
-        hold_max_ms: 7 * 86_400_000,
-        trust: afterplay::journal::Trust::Kernel,
-        keep_receipts_ms: 86_400_000,
-        keep_quarantined_ms: 86_400_000,
-        initial_consent: Consent::In,
+        ..journal::policy()
     }
+}
+
+/// Opens the journal of a trial.
+pub(crate) fn open(path: &Path, clock: &Arc<ManualClock>) -> Open {
+    Open::with(path, clock, policy()).unwrap()
 }
 
 /// The folder of a trial: in memory where there is such a place, since nothing here is about the disk's speed.
@@ -71,23 +68,6 @@ pub(crate) struct Made {
 
 pub(crate) fn journal_in(dir: &Path) -> PathBuf {
     dir.join("journal.db")
-}
-
-pub(crate) struct Open {
-    pub(crate) journal: Journal,
-    writer: Writer,
-}
-
-impl Open {
-    pub(crate) fn at(path: &Path, clock: &Arc<ManualClock>) -> Open {
-        let (journal, writer) = Journal::open(path, policy(), Clock::Manual(clock.clone())).unwrap();
-        Open { journal, writer }
-    }
-
-    pub(crate) fn close(self) {
-        drop(self.journal);
-        self.writer.join();
-    }
 }
 
 /// The body that would be sent.
@@ -235,10 +215,10 @@ impl Made {
         let dir = folder();
         let path = journal_in(dir.path());
         let clock = ManualClock::at(1_795_000_000_000, "boot-1");
-        let open = Open::at(&path, &clock);
+        let open = self::open(&path, &clock);
         let mut acknowledged = record(&open.journal, &clock, 0..in_main, events).await;
         open.close();
-        let open = Open::at(&path, &clock);
+        let open = self::open(&path, &clock);
         acknowledged += record(&open.journal, &clock, in_main..in_main + in_wal, events).await;
         let main = fs::read(&path).unwrap();
         let wal = if in_wal > 0 { fs::read(dir.path().join("journal.db-wal")).unwrap() } else { Vec::new() };

@@ -13,7 +13,8 @@ use afterplay::journal::{Append, NewEvent, Next, Refusal};
 use afterplay::session::{Consent, Loss, State};
 
 use crate::harm::{Dice, HARMS, Harm, Harmed, harm};
-use crate::made::{Made, OWNERS, Open, ROOT, folder, journal_in, payload};
+use crate::journal::ROOT;
+use crate::made::{self, Made, OWNERS, folder, journal_in, payload};
 
 /// Asks again where the journal has to open itself anew first, as players and the uploader do.
 macro_rules! patiently {
@@ -69,7 +70,7 @@ async fn trial(made: &Made, harmed: &Harmed, what: &str) -> Score {
     fs::write(dir.path().join("journal.db-wal"), &harmed.wal).unwrap();
     let clock = made.clock();
     let begun = Instant::now();
-    let open = Open::at(&path, &clock);
+    let open = made::open(&path, &clock);
     let slowest = begun.elapsed();
     assert!(slowest < READY, "{what}: ready after {slowest:?}");
     let journal = &open.journal;
@@ -181,7 +182,7 @@ async fn trial(made: &Made, harmed: &Harmed, what: &str) -> Score {
     open.close();
 
     // A second start is like any other.
-    let open = Open::at(&path, &clock);
+    let open = made::open(&path, &clock);
     assert_eq!(asides(dir.path()) as u64, set_aside, "{what}: set aside again");
     let after = open.journal.list(ROOT, None, 100_000, None).await.unwrap().sessions.len();
     assert_eq!(after, before, "{what}");

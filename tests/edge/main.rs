@@ -1,5 +1,4 @@
 //! The Media Edge face: what is written for Adobe's own API works here (product section 4.2).
-#![allow(clippy::unwrap_used, reason = "helpers that cannot go on fail the test")]
 
 #[path = "../support/endpoint.rs"]
 mod endpoint;

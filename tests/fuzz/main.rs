@@ -1,6 +1,4 @@
 //! The fuzz targets on generated inputs: no panic, no hang, no great memory (bigger with `AFTERPLAY_TEST_SCALE`).
-#![allow(clippy::unwrap_used, reason = "helpers that cannot go on fail the test")]
-#![allow(clippy::print_stderr, reason = "figures are told")]
 
 mod inputs;
 mod targets;

@@ -2,8 +2,6 @@
 //!
 //! `cargo test` runs them on generated inputs (`tests/fuzz/main.rs`), `cargo fuzz` as long as one likes (`fuzz/`).
 
-#![allow(clippy::expect_used, reason = "a target that finds a fault panics")]
-
 use std::time::Duration;
 
 use afterplay::anchor::{EventTimes, Offsets, resolve};

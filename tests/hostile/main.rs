@@ -1,6 +1,4 @@
 //! Hostile and broken neighbours: other local users, slow clients, strings that are meant to do harm.
-#![allow(clippy::unwrap_used, reason = "helpers that cannot go on fail the test")]
-#![allow(clippy::print_stderr, reason = "figures, and tests that cannot be tried, are told")]
 #![cfg(target_os = "linux")]
 
 #[path = "../support/endpoint.rs"]

@@ -5,28 +5,16 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::Stdio;
-use std::time::Instant;
 
 use crate::NOWHERE;
-use crate::service::{PATIENCE, Place};
+use crate::service::{Guard, Place, wait_for};
 use crate::users::{ANNA, as_user, give, is_root};
 
 /// What the service says when it gives up.
 fn refused(place: &Place) -> String {
-    let mut child = place.command(&["run"]).stderr(Stdio::piped()).spawn().unwrap();
-    let begun = Instant::now();
-    let status = loop {
-        if let Some(status) = child.try_wait().unwrap() {
-            break status;
-        }
-        if begun.elapsed() > PATIENCE {
-            child.kill().unwrap();
-            child.wait().unwrap();
-            panic!("the service neither came up nor gave up");
-        }
-        std::thread::sleep(std::time::Duration::from_millis(5));
-    };
-    let said = std::io::read_to_string(child.stderr.take().unwrap()).unwrap();
+    let mut child = Guard(place.command(&["run"]).stderr(Stdio::piped()).spawn().unwrap());
+    let status = wait_for("the service to give up", || child.0.try_wait().unwrap());
+    let said = std::io::read_to_string(child.0.stderr.take().unwrap()).unwrap();
     assert_eq!(status.code(), Some(1), "{said}");
     assert!(said.lines().count() <= 2, "one clear line: {said}");
     said

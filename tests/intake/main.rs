@@ -1,10 +1,10 @@
 //! Intake through the real binary and its socket: what is taken, what is refused, and who suffers when a client
 //! misbehaves (nobody else).
-#![allow(clippy::unwrap_used, reason = "helpers that cannot go on fail the test")]
-#![allow(clippy::print_stderr, reason = "a test that cannot be tried says so")]
 
 #[path = "../support/endpoint.rs"]
 mod endpoint;
+#[path = "../support/web.rs"]
+mod loopback;
 #[path = "../support/service.rs"]
 mod service;
 #[path = "../support/users.rs"]
@@ -16,6 +16,7 @@ mod connections;
 mod numbers;
 mod reading;
 mod users;
+mod web;
 
 use serde_json::{Value, json};
 use service::{Answer, Connection, Place, Service};

@@ -1,7 +1,5 @@
 //! Thinning changes no metric: contract section 12.3 against an independent reading of section 9.
 
-#![allow(clippy::unwrap_used, reason = "clippy knows tests, not their helpers")]
-
 mod reading;
 mod viewer;
 

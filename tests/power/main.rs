@@ -18,8 +18,6 @@
 //!   trouble is over: no panic, no false acknowledgement, events are taken again within 5 s, and the power may be cut
 //!   on top. After a failed sync nothing is acknowledged before the journal was opened again, nor may anything rest on
 //!   what that sync should have written, as if the kernel had forgotten it.
-//! * **The binary** (`injected`). The same with `strace` putting errors into the system calls of the real binary, where
-//!   it is installed.
 //!
 //! # Figures
 //!
@@ -48,23 +46,19 @@
 //! Not covered: a device that says it has flushed and has not (the control shows what follows), and one that in a power
 //! cut damages bytes beside those that were being written, in the same sector; SQLite counts on neither.
 #![allow(unsafe_code, reason = "a VFS is a table of C functions")]
-#![allow(clippy::unwrap_used, reason = "a helper that cannot go on fails the test")]
-#![allow(clippy::print_stdout, reason = "the figures are what a long run is for")]
 
 mod alike;
 mod disk;
 mod errors;
 mod image;
-mod injected;
+#[path = "../support/journal.rs"]
+mod journal;
 mod loss;
 mod opened;
 mod oracle;
 mod sweep;
 mod vfs;
 mod workloads;
-
-#[path = "../support/service.rs"]
-mod service;
 
 /// How much more than in every commit's run is tried.
 fn scale() -> f64 {

@@ -6,53 +6,24 @@ use std::sync::Arc;
 use std::sync::Once;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use afterplay::clock::{Clock, ManualClock};
-use afterplay::journal::{Journal, OpenError, Policy, Refusal, Scope, Writer};
-use afterplay::session::{Consent, Limits, Loss, State};
+use afterplay::clock::ManualClock;
+use afterplay::journal::{Journal, OpenError, Policy, Refusal, Scope};
+use afterplay::session::{Consent, Loss, State};
 
+use super::journal::{self, Open, ROOT};
 use super::oracle::{Observation, Seen};
 
-pub(crate) const ROOT: Scope = Scope { uid: 0, admin: true };
 pub(crate) const WALL_MS: i64 = 1_780_000_000_000;
 
 /// What is kept for how long decides nothing here unless a test says so.
 pub(crate) fn policy() -> Policy {
-    Policy {
-        limits: Limits { idle_ms: 600_000, age_ms: 86_400_000, grace_ms: 5000 },
-        identity: None,
-        player_name: None,
-        channel: None,
-        implementation: r#"{"name":"n","version":"1","environment":"app"}"#.into(),
-        max_bytes: 64 << 20,
-        max_bytes_per_user: 48 << 20,
-        evict: false,
-        max_open_per_user: 64,
-        keep_receipts_ms: i64::MAX / 4,
-        keep_quarantined_ms: i64::MAX / 4,
-        hold_max_ms: 7 * 86_400_000,
-        trust: afterplay::journal::Trust::Kernel,
-        initial_consent: Consent::In,
-    }
+    Policy { keep_receipts_ms: i64::MAX / 4, keep_quarantined_ms: i64::MAX / 4, ..journal::policy() }
 }
 
-/// An open journal.
-pub(crate) struct Opened {
-    pub(crate) journal: Journal,
-    writer: Writer,
-}
-
-impl Opened {
-    pub(crate) fn at(path: &Path, policy: Policy, clock: &Arc<ManualClock>) -> Result<Opened, OpenError> {
-        count_panics();
-        let (journal, writer) = Journal::open(path, policy, Clock::Manual(clock.clone()))?;
-        Ok(Opened { journal, writer })
-    }
-
-    /// As the service does when it stops.
-    pub(crate) fn close(self) {
-        drop(self.journal);
-        self.writer.join();
-    }
+/// Opens a journal whose panics are counted.
+pub(crate) fn open(path: &Path, policy: Policy, clock: &Arc<ManualClock>) -> Result<Open, OpenError> {
+    count_panics();
+    Open::with(path, clock, policy)
 }
 
 static PANICS: AtomicUsize = AtomicUsize::new(0);
@@ -79,7 +50,7 @@ pub(crate) fn panics() -> usize {
 pub(crate) fn observe(path: &Path, runtime: &tokio::runtime::Runtime) -> Result<Observation, String> {
     // A new boot, a little later.
     let clock = ManualClock::at(WALL_MS + 100_000, "the boot after");
-    let opened = Opened::at(path, policy(), &clock).map_err(|error| format!("cannot be opened: {error}"))?;
+    let opened = open(path, policy(), &clock).map_err(|error| format!("cannot be opened: {error}"))?;
     let shown = runtime.block_on(show(&opened.journal));
     opened.close();
     let (mut seen, lossy) = shown.map_err(|refusal| format!("cannot be read: {refusal}"))?;

@@ -13,7 +13,8 @@ use afterplay::session::{Consent, Why};
 
 use super::disk::{Disk, Entry};
 use super::image::Image;
-use super::opened::{self, Opened, WALL_MS, policy};
+use super::journal::{Open, ROOT};
+use super::opened::{self, WALL_MS, policy};
 use super::oracle::Deed;
 use super::vfs;
 
@@ -96,7 +97,7 @@ pub(crate) fn runtime() -> tokio::runtime::Runtime {
 pub(crate) fn empty_journal() -> Image {
     let folder = folder();
     let clock = ManualClock::at(WALL_MS, "the boot before");
-    Opened::at(&folder.path().join("journal.db"), policy(), &clock).unwrap().close();
+    opened::open(&folder.path().join("journal.db"), policy(), &clock).unwrap().close();
     Image::read(folder.path())
 }
 
@@ -133,7 +134,7 @@ pub(crate) struct Stage {
     pub(crate) path: PathBuf,
     pub(crate) policy: Policy,
     pub(crate) clock: Arc<ManualClock>,
-    opened: Option<Opened>,
+    opened: Option<Open>,
     deeds: RefCell<Vec<Deed>>,
     chance: RefCell<fastrand::Rng>,
     events: Cell<u64>,
@@ -176,7 +177,7 @@ impl Stage {
     }
 
     pub(crate) fn open(&mut self) -> Result<(), afterplay::journal::OpenError> {
-        self.opened = Some(Opened::at(&self.path, self.policy.clone(), &self.clock)?);
+        self.opened = Some(opened::open(&self.path, self.policy.clone(), &self.clock)?);
         Ok(())
     }
 
@@ -273,13 +274,13 @@ impl Stage {
     async fn complete(&self, key: &str) -> Done {
         let journal = self.journal();
         let key = key.to_owned();
-        self.enter(Deed::Touch, async move { journal.complete(opened::ROOT, key).await }).await.map(drop)
+        self.enter(Deed::Touch, async move { journal.complete(ROOT, key).await }).await.map(drop)
     }
 
     /// Begins an attempt; answers the session's number and the attempt's.
     async fn attempt(&self, key: &str) -> Result<(i64, u32), Refusal> {
         let journal = self.journal();
-        let outgoing = journal.outgoing_by_key(opened::ROOT, key.to_owned()).await?;
+        let outgoing = journal.outgoing_by_key(ROOT, key.to_owned()).await?;
         let timestamp_ms = outgoing.timestamp_ms.unwrap_or(WALL_MS + outgoing.id);
         let fit = Fit { budget: 1_000_000, gap_ms: -2 };
         let deed = Deed::Attempt { key: key.to_owned(), timestamp_ms };
@@ -341,7 +342,7 @@ impl Stage {
         let journal = self.journal();
         let deed = Deed::Discard { key: key.to_owned() };
         let key = key.to_owned();
-        self.enter(deed, async move { journal.discard(opened::ROOT, key).await }).await
+        self.enter(deed, async move { journal.discard(ROOT, key).await }).await
     }
 
     async fn consent(&self, consent: Consent) -> Done {

@@ -1,7 +1,5 @@
 //! The sandbox over real loopback connections, spoken to byte by byte.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "clippy knows tests, not their helpers")]
-
 mod answers;
 mod order;
 mod rules;

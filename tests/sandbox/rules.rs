@@ -337,5 +337,11 @@ async fn what_is_only_unusual_is_a_hint_and_never_refused() {
         let found: Vec<_> = server.last().findings.into_iter().map(|f| (f.level, f.path)).collect();
         assert_eq!(found, [(Level::Hint, shown)]);
     }
+    let mut body = session(&ALL);
+    let metadata = Some(json!([{ "name": "a-b", "value": "" }]));
+    let shown = change(&mut body, "sessionStart", "mediaCollection.customMetadata", metadata);
+    assert_eq!(server.post(&body).await.status, 200);
+    let found: Vec<_> = server.last().findings.into_iter().map(|f| (f.level, f.path)).collect();
+    assert_eq!(found, [(Level::Hint, format!("{shown}[0].name"))]);
     server.stop().await;
 }

@@ -1,9 +1,4 @@
 //! How the service comes up: what it takes over, what it refuses and in which words, what it tells systemd.
-#![allow(
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    reason = "helpers of tests stand outside the test functions"
-)]
 
 #[path = "../support/endpoint.rs"]
 mod endpoint;
@@ -16,10 +11,10 @@ mod stop;
 mod systemd;
 
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use service::{PATIENCE, Place};
+use service::{Guard, Place, wait_for};
 
 /// An endpoint that nobody needs in a test.
 const NOWHERE: &str = "http://127.0.0.1:9/ee/va/v1/downloaded";
@@ -41,30 +36,11 @@ fn refused_with(place: &Place, change: impl FnOnce(&mut Command)) -> Refused {
     command.stderr(Stdio::piped());
     change(&mut command);
     let began = Instant::now();
-    let mut child = command.spawn().unwrap();
-    let status = loop {
-        if let Some(status) = child.try_wait().unwrap() {
-            break status;
-        }
-        if began.elapsed() > PATIENCE {
-            child.kill().unwrap();
-            panic!("the service came up although it should not");
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    };
+    let mut child = Guard(command.spawn().unwrap());
+    let status = wait_for("the service to give up", || child.0.try_wait().unwrap());
     let after = began.elapsed();
-    let said = std::io::read_to_string(child.stderr.take().unwrap()).unwrap();
+    let said = std::io::read_to_string(child.0.stderr.take().unwrap()).unwrap();
     Refused { code: status.code(), said, after }
-}
-
-/// A process that does not outlive a test that fails.
-struct Guard(Child);
-
-impl Drop for Guard {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
 
 /// The permission bits of a file.

@@ -2,7 +2,6 @@
 //!
 //! acknowledged = delivered + still stored + losses with a row; the events equal, their order equal, nothing else.
 #![allow(dead_code, reason = "each test file that includes this uses its own part of it")]
-#![allow(clippy::unwrap_used, reason = "a harness that cannot go on fails the test")]
 
 use std::collections::BTreeMap;
 use std::io;

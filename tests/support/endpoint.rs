@@ -2,8 +2,12 @@
 //!
 //! It runs on a thread of its own, so tests with and without a runtime can use it. Each connection or request takes the
 //! next act of the script; when the script is over, requests are accepted the way Adobe does it.
-#![allow(dead_code, reason = "each test file that includes this uses its own part of it")]
-#![allow(clippy::unwrap_used, reason = "a stand-in that cannot go on fails the test")]
+#![allow(dead_code, unused_imports, reason = "each test file that includes this uses its own part of it")]
+
+#[path = "acts.rs"]
+mod acts;
+#[path = "authority.rs"]
+mod authority;
 
 use std::collections::VecDeque;
 use std::io;
@@ -19,93 +23,11 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::server::TlsStream;
 
+pub(crate) use acts::{Act, Reply};
+pub(crate) use authority::{Authority, Validity};
+
 /// How long a test waits for something that must happen.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
-
-/// What the endpoint does with a connection or a request.
-#[derive(Debug, Clone)]
-pub(crate) enum Act {
-    /// Reads the request and answers it; the connection stays open unless the answer says otherwise.
-    Answer(Reply),
-    /// Takes the connection and never says a word, not even of TLS.
-    HangOnConnect,
-    /// Sends these bytes to whoever connects, without a word of TLS, and then falls silent.
-    SpeakFirst(Vec<u8>),
-    /// Resets the connection before reading from it.
-    ResetOnConnect,
-    /// Reads the head and this many bytes of the body, then resets.
-    ResetInBody(usize),
-    /// Reads the request, then resets.
-    ResetAfterBody,
-    /// Reads the request, then closes in good order.
-    CloseAfterBody,
-    /// Reads the request and never answers.
-    Hang,
-    /// Promises the whole answer, sends this much of its body, then closes.
-    Cut(Reply, usize),
-    /// Promises the whole answer, sends this much of its body, then falls silent.
-    Stall(Reply, usize),
-    /// Answers with a body of so many bytes, as fast as they are taken.
-    Flood(u64),
-    /// Sends headers for ever.
-    EndlessHeaders,
-    /// Answers, one byte at a time.
-    Drip(Reply, Duration),
-    /// Reads the request, sends these bytes, closes.
-    Raw(Vec<u8>),
-}
-
-/// An HTTP answer.
-#[derive(Debug, Clone)]
-pub(crate) struct Reply {
-    pub(crate) status: u16,
-    pub(crate) headers: Vec<(String, String)>,
-    pub(crate) body: Vec<u8>,
-}
-
-impl Reply {
-    pub(crate) fn new(status: u16, body: impl Into<Vec<u8>>) -> Self {
-        Self { status, headers: Vec::new(), body: body.into() }
-    }
-
-    pub(crate) fn json(status: u16, body: impl Into<Vec<u8>>) -> Self {
-        Self::new(status, body).header("content-type", "application/json")
-    }
-
-    pub(crate) fn html(status: u16) -> Self {
-        Self::new(status, "<!DOCTYPE html><html><body><h1>Welcome to Hotel Wi-Fi</h1></body></html>")
-            .header("content-type", "text/html; charset=utf-8")
-    }
-
-    /// A media session taken in, as contract section 10 shows it.
-    pub(crate) fn accepted() -> Self {
-        Self::json(
-            200,
-            r#"{"requestId":"b5d2f1f6","handle":[{"type":"media-analytics:new-session","payload":[{"sessionId":"af8bb22766e4"}]}]}"#,
-        )
-    }
-
-    pub(crate) fn header(mut self, name: &str, value: &str) -> Self {
-        self.headers.push((name.to_owned(), value.to_owned()));
-        self
-    }
-
-    fn head(&self) -> Vec<u8> {
-        let mut head = format!("HTTP/1.1 {} Scripted\r\n", self.status);
-        for (name, value) in &self.headers {
-            head.push_str(&format!("{name}: {value}\r\n"));
-        }
-        if self.status != 204 {
-            head.push_str(&format!("content-length: {}\r\n", self.body.len()));
-        }
-        head.push_str("\r\n");
-        head.into_bytes()
-    }
-
-    fn closes(&self) -> bool {
-        self.headers.iter().any(|(name, value)| name.eq_ignore_ascii_case("connection") && value == "close")
-    }
-}
 
 /// A request that was read in full.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -500,52 +422,4 @@ async fn read_until(stream: &mut Stream, unread: &mut Vec<u8>, length: usize) ->
         }
     }
     Ok(())
-}
-
-/// When a certificate is valid.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Validity {
-    Now,
-    Past,
-    Future,
-}
-
-/// A certificate authority made up for one test. No machine trusts it unless told to.
-pub(crate) struct Authority(rcgen::CertifiedIssuer<'static, rcgen::KeyPair>);
-
-impl Authority {
-    pub(crate) fn new() -> Self {
-        let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-        params.distinguished_name.push(rcgen::DnType::CommonName, "Afterplay Test Authority");
-        Self(rcgen::CertifiedIssuer::self_signed(params, rcgen::KeyPair::generate().unwrap()).unwrap())
-    }
-
-    /// Its certificate, as `SSL_CERT_FILE` wants it.
-    pub(crate) fn pem(&self) -> String {
-        self.0.pem()
-    }
-
-    /// A server's side of TLS with a certificate for this name or address.
-    pub(crate) fn server(&self, name: &str, validity: Validity) -> Arc<ServerConfig> {
-        let mut params = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap();
-        let (from, to) = match validity {
-            Validity::Now => (2020, 2090),
-            Validity::Past => (2001, 2002),
-            Validity::Future => (2089, 2090),
-        };
-        params.not_before = rcgen::date_time_ymd(from, 1, 1);
-        params.not_after = rcgen::date_time_ymd(to, 1, 1);
-        let key = rcgen::KeyPair::generate().unwrap();
-        let certificate = params.signed_by(&key, &self.0).unwrap();
-        let key = tokio_rustls::rustls::pki_types::PrivatePkcs8KeyDer::from(key.serialize_der());
-        let provider = Arc::new(tokio_rustls::rustls::crypto::ring::default_provider());
-        let config = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![certificate.der().clone()], key.into())
-            .unwrap();
-        Arc::new(config)
-    }
 }

@@ -1,6 +1,5 @@
 //! Request bodies that are published, and what becomes of them on their way through the service.
 #![allow(dead_code, reason = "each test file that includes this uses its own part of it")]
-#![allow(clippy::unwrap_used, reason = "a helper that cannot go on fails the test")]
 
 use serde_json::{Value, json};
 

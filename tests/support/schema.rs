@@ -1,10 +1,4 @@
 //! The OpenAPI document as a judge of answers: as much of JSON Schema as it uses, and a refusal of anything else.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a document that cannot be read fails the test"
-)]
 
 use std::collections::BTreeSet;
 

@@ -1,7 +1,5 @@
 //! The real binary in a folder of its own, and a small HTTP client for its socket.
 #![allow(dead_code, reason = "each test file that includes this uses its own part of it")]
-#![allow(clippy::print_stderr, reason = "a failed test shows what the service said")]
-#![allow(clippy::unwrap_used, reason = "a harness that cannot go on fails the test")]
 
 use std::fmt::Write as _;
 use std::io::{self, Read, Write};
@@ -50,6 +48,16 @@ impl Answer {
 
     pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
+    }
+}
+
+/// A process that does not outlive a test that fails.
+pub(crate) struct Guard(pub(crate) Child);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 
@@ -116,11 +124,16 @@ impl<S: Read + Write> Connection<S> {
 
     fn fill(&mut self) -> io::Result<()> {
         let mut piece = [0; 16 * 1024];
-        match self.stream.read(&mut piece)? {
-            0 => Err(io::ErrorKind::UnexpectedEof.into()),
-            n => {
-                self.buffer.extend_from_slice(&piece[..n]);
-                Ok(())
+        loop {
+            match self.stream.read(&mut piece) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(n) => {
+                    self.buffer.extend_from_slice(&piece[..n]);
+                    return Ok(());
+                }
+                // A test that is stopped and goes on, by whatever, has lost nothing.
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
             }
         }
     }

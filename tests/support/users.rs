@@ -1,6 +1,5 @@
 //! Other local users: connections that the kernel notes as theirs, and a place that they may enter.
 #![allow(dead_code, reason = "each test file that includes this uses its own part of it")]
-#![allow(clippy::unwrap_used, reason = "a harness that cannot go on fails the test")]
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;

@@ -1,6 +1,5 @@
 //! The loopback listener of a service, as a native caller and a page see it.
 #![allow(dead_code, reason = "each test file that includes this uses its own part of it")]
-#![allow(clippy::unwrap_used, reason = "a harness that cannot go on fails the test")]
 
 use std::net::{SocketAddr, TcpStream};
 

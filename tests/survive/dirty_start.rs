@@ -32,6 +32,7 @@ fn dirty_start_killed_within_50_ms_again_and_again() {
     service.kill();
     for n in 0..STARTS * scale() {
         let mut child = place.command(&["run"]).stderr(Stdio::null()).spawn().unwrap();
+        // The instant is what is tested.
         std::thread::sleep(Duration::from_millis(n % 50));
         child.kill().unwrap();
         child.wait().unwrap();

@@ -1,11 +1,10 @@
-//! Product promises 1 to 5: nothing acknowledged is lost, whatever happens to the process, its files and its endpoint.
+//! Product promises 1 to 5 and 7: nothing acknowledged is lost, whatever happens to the process, its disk, its files and
+//! its endpoint.
 //!
 //! Players keep books of what they were promised; the endpoint keeps what it may have taken in; both are held against
-//! each other at the end. `AFTERPLAY_TEST_SCALE` multiplies the kills, the starts and the length of the soak: 50 gives
+//! each other at the end. `AFTERPLAY_TEST_SCALE` multiplies the kills, the starts, the full disks and the length of the soak: 50 gives
 //! the 10,000 kills of the release tier, 20 the soak of ten minutes.
 #![cfg(target_os = "linux")]
-#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
-#![allow(clippy::print_stderr, reason = "a skipped test says so")]
 
 #[path = "../support/books.rs"]
 mod books;
@@ -15,8 +14,11 @@ mod endpoint;
 mod service;
 
 mod dirty_start;
+mod full_disk;
+mod injected;
 mod kill;
 mod players;
+mod quota;
 mod soak;
 
 use std::time::Duration;

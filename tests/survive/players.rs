@@ -19,6 +19,7 @@ pub(crate) fn play(socket: &Path, name: &str, pace: Duration, stop: &AtomicBool)
             }
             let (count, filler) = (random.usize(1..6), random.usize(0..300));
             insist(socket, |connection| books.record(connection, &key, count, filler));
+            // A player has something to say now and then.
             std::thread::sleep(pace);
         }
         if books.plays.contains_key(&key) {
@@ -33,7 +34,8 @@ pub(crate) fn play(socket: &Path, name: &str, pace: Duration, stop: &AtomicBool)
 
 /// Asks until the service agrees.
 fn insist(socket: &Path, mut ask: impl FnMut(&mut std::io::Result<crate::service::Connection>) -> Came) {
-    let deadline = Instant::now() + PATIENCE;
+    // A service that is killed all the time seldom gets to answer on a busy machine.
+    let deadline = Instant::now() + 3 * PATIENCE;
     let mut connection = connect(socket);
     while !matches!(ask(&mut connection), Came::Acknowledged) {
         assert!(Instant::now() < deadline, "the service never took it");

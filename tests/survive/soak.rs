@@ -71,6 +71,7 @@ fn soak_with_mixed_faults_loses_nothing_and_nothing_grows() {
                 }
                 13 => {
                     service.signal("STOP");
+                    // Long enough for players to notice.
                     std::thread::sleep(Duration::from_millis(50));
                     service.signal("CONT");
                 }
@@ -80,6 +81,7 @@ fn soak_with_mixed_faults_loses_nothing_and_nothing_grows() {
                 _ => {}
             }
             sizes.push(size(pid, &place));
+            // How often there is a fault, and a sample.
             std::thread::sleep(Duration::from_millis(100));
         }
         stop.store(true, Ordering::Relaxed);

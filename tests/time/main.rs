@@ -2,7 +2,6 @@
 //! wall clock, which a test can set while it runs. Boot time stays the machine's own. Without the library the tests say
 //! so and pass.
 #![cfg(target_os = "linux")]
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of tests are tests")]
 
 #[path = "../support/endpoint.rs"]
 mod endpoint;

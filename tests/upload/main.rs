@@ -1,6 +1,5 @@
 //! Uploads through the real binary, a real journal and an endpoint that misbehaves: nothing is lost, nothing is sent
 //! twice without being counted, and no session suffers for another.
-#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 #[path = "../support/endpoint.rs"]
 mod endpoint;
@@ -9,11 +8,14 @@ mod service;
 
 mod captive;
 mod interrupted;
+mod life;
 mod outage;
 mod pause;
 mod payload;
 mod permission;
+mod post;
 mod refusals;
+mod resize;
 mod retry_after;
 mod storage;
 mod warnings;

@@ -109,7 +109,7 @@ fn no_trouble_on_the_way_consumes_a_session() {
         ("was too slow", Act::Answer(Reply::new(408, "")), false),
     ];
     let endpoint = Endpoint::start(troubles.iter().map(|(_, act, _)| act.clone()));
-    let place = Place::new(&endpoint.url(), &format!("{QUICK}\nupload.timeout = \"500ms\""));
+    let place = Place::new(&endpoint.url(), &format!("{QUICK}\nupload.timeout = \"1500ms\""));
     let service = place.start();
     service.play("a");
     let delivered = service.wait_for_state("a", "delivered");

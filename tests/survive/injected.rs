@@ -1,11 +1,12 @@
-//! The real binary, with system calls on the journal's files that fail: `strace` puts the errors in.
+//! Row "I/O errors" of the reliability table, on the real binary: system calls on the journal's files fail, where `strace`
+//! is installed to put the errors in.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-use super::service::{Place, Service, event, start_event, wait_for};
+use crate::service::{Place, Service, event, start_event, wait_for};
 
 /// The n-th call of a thread on one of the two files, and what becomes of it; and whether it gets well again.
 const FAULTS: [(&str, bool); 6] = [

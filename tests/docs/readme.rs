@@ -1,21 +1,11 @@
 //! The snippets of the README, run as they stand against a real service; only places and ports are replaced.
-#![allow(
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    reason = "helpers of tests stand outside the test functions"
-)]
-
-#[path = "support/endpoint.rs"]
-mod endpoint;
-#[path = "support/service.rs"]
-mod service;
 
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
-use endpoint::Endpoint;
-use service::{BINARY, Place, wait_for};
+use crate::endpoint::Endpoint;
+use crate::service::{BINARY, Place, wait_for};
 
 const SYSTEM_SOCKET: &str = "/run/afterplay/afterplay.sock";
 
@@ -137,7 +127,7 @@ fn shell(home: &Path, script: &str) -> Command {
 #[test]
 fn by_hand() {
     let home = tempfile::tempdir().unwrap();
-    let port = endpoint::nobody().port();
+    let port = crate::endpoint::nobody().port();
     let script = |mark: &str| block("sh", mark).replace(":8080", &format!(":{port}"));
     let run = |mark: &str| assert_success(&shell(home.path(), &script(mark)).output().unwrap());
     let terminal = |mark: &str| {

@@ -1,16 +1,11 @@
 //! Loopback TCP: who may call, what browsers are told, and that nothing is stored for anybody else (product section 7).
-#![allow(clippy::unwrap_used, reason = "helpers that cannot go on fail the test")]
-
-#[path = "support/service.rs"]
-mod service;
-#[path = "support/web.rs"]
-mod web;
 
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 
+use crate::loopback;
+use crate::service::{Answer, Connection, Place, Service, event, start_event, wait_for};
 use serde_json::{Value, json};
-use service::{Answer, Connection, Place, Service, event, start_event, wait_for};
 
 const ENDPOINT: &str = "http://127.0.0.1:9/ee/va/v1/downloaded";
 const ORIGIN: &str = "https://tv.example";
@@ -20,7 +15,7 @@ fn web_place() -> Place {
 }
 
 fn send(address: SocketAddr, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
-    web::connect(address).send(method, path, headers, body.as_bytes()).unwrap()
+    loopback::connect(address).send(method, path, headers, body.as_bytes()).unwrap()
 }
 
 #[track_caller]
@@ -42,9 +37,9 @@ fn stored(service: &Service<'_>) -> Value {
 fn only_those_who_may_are_let_in_and_nothing_is_stored_for_the_rest() {
     let place = web_place();
     let service = place.start();
-    let address = web::address(&place);
+    let address = loopback::address(&place);
     assert!(address.ip().is_loopback());
-    let token = web::token(&place);
+    let token = loopback::token(&place);
     let (port, here) = (address.port(), address.to_string());
     let (named, v6) = (format!("LocalHost:{port}"), format!("[::1]:{port}"));
     let bearer = format!("Bearer {token}");
@@ -101,7 +96,7 @@ fn only_those_who_may_are_let_in_and_nothing_is_stored_for_the_rest() {
         }
     }
     // Without any Host, as HTTP/1.0 allows.
-    let mut old = web::connect(address);
+    let mut old = loopback::connect(address);
     old.raw(format!("GET /v1/sessions HTTP/1.0\r\nauthorization: {bearer}\r\n\r\n").as_bytes()).unwrap();
     assert_refused(&old.answer().unwrap(), 421, "wrong_host");
     assert_eq!(stored(&service), before);
@@ -125,7 +120,7 @@ fn only_those_who_may_are_let_in_and_nothing_is_stored_for_the_rest() {
 fn browsers_are_told_what_pages_may_do() {
     let place = web_place();
     let service = place.start();
-    let address = web::address(&place);
+    let address = loopback::address(&place);
     let host = address.to_string();
     let preflight = [
         ("host", host.as_str()),
@@ -166,7 +161,7 @@ fn browsers_are_told_what_pages_may_do() {
         assert_eq!(answer.header("access-control-expose-headers"), Some("location, retry-after"));
     }
     // A native caller is no page.
-    let bearer = format!("Bearer {}", web::token(&place));
+    let bearer = format!("Bearer {}", loopback::token(&place));
     let answer = send(address, "GET", "/v1/sessions", &[("host", &host), ("authorization", &bearer)], "");
     assert_eq!((answer.status, answer.header("access-control-allow-origin")), (200, None));
     let answer = send(address, "OPTIONS", "/v1/sessions", &[("host", &host), ("authorization", &bearer)], "");
@@ -177,9 +172,9 @@ fn browsers_are_told_what_pages_may_do() {
 fn web_players_are_one_user_who_administers_nothing() {
     let place = web_place();
     let service = place.start();
-    let address = web::address(&place);
+    let address = loopback::address(&place);
     service.record("local", &start_event("ep-1"));
-    let mut page = Page { connection: web::connect(address), host: address.to_string() };
+    let mut page = Page { connection: loopback::connect(address), host: address.to_string() };
     assert_eq!(page.send("POST", "/v1/sessions/web/events", &start_event("ep-1").to_string()).status, 201);
     assert_eq!(
         page.send("POST", "/v1/sessions/web/events", &event("media.play", 1, 0).to_string()).status,
@@ -226,8 +221,8 @@ impl Page {
 fn the_token_is_made_once_and_for_few_eyes() {
     let place = web_place();
     let service = place.start();
-    let address = web::address(&place);
-    let token = web::token(&place);
+    let address = loopback::address(&place);
+    let token = loopback::token(&place);
     assert!(token.len() >= 32 && token.bytes().all(|byte| byte.is_ascii_hexdigit()), "{token}");
     let file = place.journal().with_file_name("api-token");
     let mode = std::fs::metadata(&file).unwrap().permissions().mode() & 0o777;
@@ -235,7 +230,7 @@ fn the_token_is_made_once_and_for_few_eyes() {
     assert!(!place.log_text().contains(&token), "the log does not tell it");
     assert!(service.stop().success());
     let service = place.start();
-    assert_eq!(web::token(&place), token);
+    assert_eq!(loopback::token(&place), token);
     drop(service);
     assert!(TcpStream::connect(address).is_err(), "nobody listens any more");
 }
@@ -256,7 +251,7 @@ fn without_being_asked_to_nobody_listens() {
 fn the_list_of_origins_can_be_changed_while_the_service_runs() {
     let place = web_place();
     let service = place.start();
-    let address = web::address(&place);
+    let address = loopback::address(&place);
     let host = address.to_string();
     let from = |origin: &str| {
         send(address, "GET", "/v1/sessions", &[("host", &host), ("origin", origin)], "").status

@@ -1,14 +1,10 @@
 //! `afterplay demo`: the whole story, as somebody sees it who has just built the program.
-#![allow(clippy::unwrap_used, reason = "helpers of tests stand outside the test functions")]
-
-#[path = "support/service.rs"]
-mod service;
 
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use service::{BINARY, Place, wait_for};
+use crate::service::{BINARY, Place, wait_for};
 
 const LIMIT: Duration = Duration::from_secs(15);
 

@@ -1,22 +1,13 @@
 //! The OpenAPI document is true to the letter: every route, and every answer that it names, provoked.
-#![allow(clippy::unwrap_used, reason = "helpers that cannot go on fail the test")]
-
-#[path = "support/endpoint.rs"]
-mod endpoint;
-#[path = "support/schema.rs"]
-mod schema;
-#[path = "support/service.rs"]
-mod service;
-#[path = "support/web.rs"]
-mod web;
 
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
 
-use endpoint::{Act, Endpoint, Reply};
-use schema::Document;
+use crate::endpoint::{Act, Endpoint, Reply};
+use crate::schema::Document;
+use crate::service::{Answer, Connection, Place, event, start_event};
+use crate::web;
 use serde_json::{Value, json};
-use service::{Answer, Connection, Place, event, start_event};
 
 /// Nothing is completed where this is the endpoint, so nothing is sent.
 const NOWHERE: &str = "http://127.0.0.1:9/ee/va/v1/downloaded";
@@ -28,7 +19,7 @@ const INTERACT: &str = "/ee/v1/interact";
 const INTERACT_WITH_HINT: &str = "/ee/{hint}/v1/interact";
 
 fn document() -> Document {
-    Document::new(serde_json::from_str(include_str!("../src/api/openapi.json")).unwrap())
+    Document::new(serde_json::from_str(include_str!("../../src/api/openapi.json")).unwrap())
 }
 
 /// A caller whose every answer is judged by the document.
@@ -75,7 +66,7 @@ impl<S: Read + Write> Caller<'_, S> {
 
 fn caller<'d>(
     document: &'d mut Document,
-    service: &service::Service<'_>,
+    service: &crate::service::Service<'_>,
 ) -> Caller<'d, std::os::unix::net::UnixStream> {
     Caller { document, connection: service.connect().unwrap(), headers: Vec::new() }
 }
@@ -167,7 +158,7 @@ fn life_of_sessions(document: &mut Document) {
     api.expect(200, "GET", SESSION, &["two"], &Value::Null);
     api.expect(200, "POST", "/v1/sessions/{key}/retry", &["two"], &Value::Null);
     endpoint.wait_for(3);
-    service::wait_for("the endpoint's wait to show", || {
+    crate::service::wait_for("the endpoint's wait to show", || {
         (service.status()["uploader"]["state"] == "waiting").then_some(())
     });
     api.expect(200, "GET", SESSION, &["two"], &Value::Null);
@@ -199,7 +190,7 @@ fn life_of_sessions(document: &mut Document) {
     api.expect(200, "GET", "/v1/identity", &[], &Value::Null);
     api.expect(200, "POST", "/v1/identity/reset", &[], &Value::Null);
     let served = api.expect(200, "GET", "/v1/openapi.json", &[], &Value::Null);
-    assert_eq!(served.body, include_bytes!("../src/api/openapi.json"));
+    assert_eq!(served.body, include_bytes!("../../src/api/openapi.json"));
 
     media_edge(&mut api);
 }
@@ -217,6 +208,12 @@ fn media_edge<S: Read + Write>(api: &mut Caller<'_, S>) {
         let answer = api.expect(200, "POST", template, &action("downloaded"), &odd).json();
         assert_eq!(answer["warnings"][0]["report"]["details"][0]["name"], "$.events[0].xdm._id");
         api.expect(400, "POST", template, &action("ping"), &live("media.play", Some(&made)));
+        for (map, code) in wrong_identities() {
+            let mut start = live("media.sessionStart", None);
+            start["events"][0]["xdm"]["identityMap"] = map;
+            let answer = api.expect(400, "POST", template, &action("sessionStart"), &start).json();
+            assert_eq!(answer["type"], format!("https://ns.adobe.com/aep/errors/{code}"), "{start}");
+        }
         api.expect(404, "POST", template, &action("play"), &live("media.play", Some("nobody")));
         api.expect(404, "POST", template, &action("dance"), &live("media.play", Some(&made)));
         assert_eq!(api.call("POST", template, &action("play"), &vec![b' '; 2 << 20]).status, 413);
@@ -233,6 +230,21 @@ fn media_edge<S: Read + Write>(api: &mut Caller<'_, S>) {
         api.expect(415, "POST", template, hint, &live("media.sessionStart", None));
         api.headers.clear();
     }
+}
+
+/// Identity maps, and the codes that Adobe has for what is wrong with them (contract sections 5 and 11.3).
+fn wrong_identities() -> [(Value, &'static str); 5] {
+    let fpid = "5f0c3d1e-6c1b-4f0e-9a52-2f8f6f1f9a10";
+    [
+        (json!({ "a": [{ "id": "x" }] }), "EXEG-0306-400"),
+        (
+            json!({ "FPID": [{ "id": fpid, "primary": true }], "a": [{ "id": "x", "primary": true }] }),
+            "EXEG-0304-400",
+        ),
+        (json!({ "a": [{ "id": "", "primary": true }] }), "EXEG-0305-400"),
+        (json!({ "FPID": [{ "id": "7", "primary": true }] }), "EXEG-0308-400"),
+        (json!({ "a": 7 }), "va-edge-0400-400"),
+    ]
 }
 
 /// Callers over loopback TCP administer nothing.
@@ -367,7 +379,7 @@ fn sessions_that_go_on(document: &mut Document) {
 
 /// The paths of the router, as its source names them.
 fn routed() -> BTreeSet<String> {
-    let source = include_str!("../src/api/mod.rs");
+    let source = include_str!("../../src/api/mod.rs");
     source.split(".route(\"").skip(1).map(|rest| rest.split('"').next().unwrap().to_owned()).collect()
 }
 

@@ -1,9 +1,4 @@
 //! The systemd units, read by systemd itself where it is installed.
-#![allow(
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    reason = "helpers of tests stand outside the test functions"
-)]
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

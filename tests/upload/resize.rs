@@ -1,14 +1,8 @@
 //! A session that is too large for the endpoint (contract section 12), through the real binary.
-#![allow(clippy::unwrap_used, reason = "a helper that cannot go on fails the test")]
 
-#[path = "support/endpoint.rs"]
-mod endpoint;
-#[path = "support/service.rs"]
-mod service;
-
-use endpoint::{Act, Endpoint, Reply};
+use crate::endpoint::{Act, Endpoint, Reply};
+use crate::service::{Place, Service, event, start_event, wait_for};
 use serde_json::{Value, json};
-use service::{Place, Service, event, start_event, wait_for};
 
 fn too_large(max: usize) -> Act {
     let body = json!({

@@ -1,12 +1,7 @@
 //! A session from its first event to its receipt, through the real binary.
 
-#[path = "support/endpoint.rs"]
-mod endpoint;
-#[path = "support/service.rs"]
-mod service;
-
-use endpoint::{Act, Endpoint, Reply};
-use service::{Place, event, programme};
+use crate::endpoint::Endpoint;
+use crate::service::{Place, event, programme};
 
 #[test]
 fn a_session_is_recorded_completed_and_delivered() {
@@ -30,6 +25,5 @@ fn a_session_is_recorded_completed_and_delivered() {
     assert_eq!(sent[..5], events[..]);
     let status = service.status();
     assert_eq!(status["events"], serde_json::json!({ "stored": 0, "acknowledged": 6, "delivered": 6 }));
-    let _ = Act::Answer(Reply::accepted());
     assert!(service.stop().success());
 }

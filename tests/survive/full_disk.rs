@@ -1,37 +1,22 @@
-//! Product promise 7: a full disk and a full quota never wedge the service, and lose nothing.
+//! Row "full disk" of the reliability table (product promise 7): it never wedges the service, and loses nothing.
 //!
 //! A round fills a small file system from inside or outside, in one of the moments that matter. The commit tier plays
 //! 10 of them; `AFTERPLAY_TEST_SCALE=20` the 200 of the release tier.
-#![cfg(target_os = "linux")]
-#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
-#![allow(clippy::print_stderr, reason = "a skipped test says so")]
-
-#[path = "../support/books.rs"]
-mod books;
-#[path = "../support/endpoint.rs"]
-mod endpoint;
-#[path = "../support/service.rs"]
-mod service;
-
-mod quota;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use books::{Books, Came};
-use endpoint::{Act, Endpoint, Reply};
-use service::{Place, Service, wait_for};
+use crate::books::{Books, Came};
+use crate::endpoint::{Act, Endpoint, Reply};
+use crate::scale;
+use crate::service::{Place, Service, wait_for};
 
 /// Rounds at scale 1.
 const ROUNDS: u64 = 10;
 /// Bytes of the small file system.
 const DISK: &str = "3m";
-
-fn scale() -> u64 {
-    std::env::var("AFTERPLAY_TEST_SCALE").ok().and_then(|scale| scale.parse().ok()).unwrap_or(1)
-}
 
 /// A file system of its own, of a few megabytes.
 struct Disk(PathBuf);
@@ -116,15 +101,10 @@ impl Round<'_> {
         let key = self.key(part);
         let since = Instant::now();
         let mut connection = service.connect();
-        loop {
-            let came = self.books.record(&mut connection, &key, 4, 1000);
-            if matches!(came, Came::Acknowledged) {
-                break;
-            }
-            let late = since.elapsed() > Duration::from_secs(5);
-            assert!(!late, "there is space and nothing is recorded: {came:?}; {}", self.disk.listing());
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        wait_for("intake to be back", || {
+            matches!(self.books.record(&mut connection, &key, 4, 1000), Came::Acknowledged).then_some(())
+        });
+        assert!(since.elapsed() <= Duration::from_secs(5), "there was space: {}", self.disk.listing());
     }
 
     /// Everything that was acknowledged arrives, whatever the disk is like.

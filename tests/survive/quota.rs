@@ -1,4 +1,4 @@
-//! `journal.max_bytes` reached by one user and by many: what gives way, and in which order.
+//! Row "quota" of the reliability table: `journal.max_bytes` reached by one user and by many: what gives way, and in which order.
 
 use serde_json::Value;
 
