@@ -1,11 +1,11 @@
 //! Damaged journals that were set aside: how many are kept, and for how long.
 
 use std::ffi::OsStr;
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use super::schema::beside;
+use super::files::{beside, folder};
 use crate::clock::Reading;
 
 /// Kept at most.
@@ -46,7 +46,7 @@ pub(super) fn tidy(path: &Path, now: &Reading) {
 }
 
 fn try_tidy(path: &Path, now: &Reading) -> io::Result<()> {
-    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let dir = folder(path);
     let prefix = format!("{}.damaged-", path.file_name().unwrap_or_default().to_string_lossy());
     let mut tags = Vec::new();
     for entry in fs::read_dir(dir)? {
@@ -69,6 +69,25 @@ fn try_tidy(path: &Path, now: &Reading) -> io::Result<()> {
             "removed the damaged journal {}: the last {MOST} are kept, for 30 days",
             aside.display()
         );
+    }
+    Ok(())
+}
+
+/// Overwrites and removes damaged journals that were set aside: an opt-out means what is in them too.
+pub(super) fn remove_all(path: &Path) -> io::Result<()> {
+    let dir = folder(path);
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let prefix = format!("{name}.damaged-");
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        if !entry.file_name().to_string_lossy().starts_with(&prefix) {
+            continue;
+        }
+        let mut file = File::options().write(true).open(entry.path())?;
+        let length = file.metadata()?.len();
+        io::copy(&mut io::repeat(0).take(length), &mut file)?;
+        file.sync_all()?;
+        fs::remove_file(entry.path())?;
     }
     Ok(())
 }

@@ -9,13 +9,15 @@
 use std::fs;
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rusqlite::{Connection, ErrorCode};
 
 use super::Refusal;
 use super::core::{Core, cannot_start, tell_of_damage};
-use super::schema::{self, OpenError, beside};
+use super::fault::{self, OpenError};
+use super::files::{self, beside};
+use super::{attach, schema};
 
 /// What tells a file from another that takes its place: device and number.
 type FileId = (u64, u64);
@@ -177,7 +179,7 @@ impl Core {
     fn heal(&mut self) -> Result<(), Refusal> {
         self.conclude()?;
         self.let_go()?;
-        let (conn, set_aside) = schema::open_files(self.path(), &self.clock.now()).map_err(unopened)?;
+        let (conn, set_aside) = attach::open_files(self.path(), &self.clock.now()).map_err(unopened)?;
         self.conn = conn;
         self.attached = true;
         tell_of_damage(set_aside.as_ref());
@@ -212,7 +214,7 @@ impl Core {
             Found::WalGone => {
                 self.checkpoint()?;
                 // One that somebody else put there is none of ours.
-                remove_if_there(&beside(self.path(), "-wal"))
+                files::remove(&beside(self.path(), "-wal"))
                     .map_err(|error| Refusal::Storage(format!("removing a foreign WAL: {error}")))
             }
             Found::Gone => self.write_out_anew(),
@@ -227,7 +229,7 @@ impl Core {
     fn checkpoint(&self) -> Result<(), Refusal> {
         match self.conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())) {
             // What is damaged cannot be concluded; opening it again sets it aside.
-            Err(error) if schema::is_damage(&error) => Ok(()),
+            Err(error) if fault::is_damage(&error) => Ok(()),
             done => Ok(done?),
         }
     }
@@ -235,18 +237,18 @@ impl Core {
     /// The main file was removed. Its data live on in the connection: they become a file again.
     fn write_out_anew(&mut self) -> Result<(), Refusal> {
         let path = self.path().to_owned();
-        self.lock = schema::lock_again(&path, &self.lock).map_err(unopened)?;
+        self.lock = files::lock_again(&path, &self.lock).map_err(unopened)?;
         let new = beside(&path, ".new");
         let failed = |error: io::Error| Refusal::Storage(format!("writing {}: {error}", path.display()));
-        remove_if_there(&new).map_err(failed)?;
+        files::remove(&new).map_err(failed)?;
         self.conn.execute("VACUUM INTO ?1", [new.to_string_lossy()])?;
         // Frames of the old WAL must never be taken for those of the new file.
-        remove_if_there(&beside(&path, "-wal")).map_err(failed)?;
+        files::remove(&beside(&path, "-wal")).map_err(failed)?;
         fs::set_permissions(&new, fs::Permissions::from_mode(0o600))
             .and_then(|()| fs::File::open(&new)?.sync_all())
             .and_then(|()| fs::rename(&new, &path))
             .map_err(failed)?;
-        schema::sync_dir(&path).map_err(unopened)?;
+        files::sync_dir(&path).map_err(unopened)?;
         tracing::error!(
             "the journal {} had been removed; it was written anew, nothing is lost",
             path.display()
@@ -277,18 +279,11 @@ fn unopened(error: OpenError) -> Refusal {
     }
 }
 
-fn remove_if_there(path: &PathBuf) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        done => done,
-    }
-}
-
 /// The first thing that SQLite finds wrong.
 fn problem_of(conn: &Connection) -> Result<Option<String>, Refusal> {
     match conn.query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0)) {
         Ok(said) => Ok((said != "ok").then_some(said)),
-        Err(error) if schema::is_damage(&error) => Ok(Some(error.to_string())),
+        Err(error) if fault::is_damage(&error) => Ok(Some(error.to_string())),
         Err(error) => Err(error.into()),
     }
 }

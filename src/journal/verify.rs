@@ -10,9 +10,10 @@ use rusqlite::{Connection, OptionalExtension, params};
 use serde::Serialize;
 
 use super::core::RECORDED;
+use super::fault::{self, OpenError};
+use super::files::beside;
 use super::outbox::check_session;
-use super::schema::{self, OpenError, beside};
-use super::{Journal, Refusal, salvage, seal};
+use super::{Journal, Refusal, salvage, schema, seal};
 use crate::session::{Loss, State};
 
 /// Rows looked at in a slice.
@@ -77,7 +78,7 @@ impl Journal {
 
 /// What cannot be read is what was looked for; there is no going on behind it.
 fn shown(error: rusqlite::Error, found: &mut Verified) -> Result<Step, Refusal> {
-    if !schema::is_damage(&error) {
+    if !fault::is_damage(&error) {
         return Err(error.into());
     }
     found.wrong(format!("cannot be read to the end: {error}"));
@@ -119,7 +120,7 @@ pub fn verify_file(path: &Path) -> Result<Option<Verified>, OpenError> {
                 };
             }
         }
-        Err(OpenError::Sqlite { source, .. }) if schema::is_damage(&source) => {
+        Err(OpenError::Sqlite { source, .. }) if fault::is_damage(&source) => {
             found.wrong(format!("cannot be opened: {source}"));
         }
         Err(error) => return Err(error),
