@@ -81,8 +81,12 @@ pub(super) fn not_a_journal() -> rusqlite::Error {
 }
 
 pub(super) fn damaged(what: &str) -> rusqlite::Error {
-    let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT);
-    rusqlite::Error::SqliteFailure(code, Some(format!("{what}: does not match its checksum")))
+    corrupt(format!("{what}: does not match its checksum"))
+}
+
+/// What SQLite would say of a damaged file.
+pub(super) fn corrupt(message: String) -> rusqlite::Error {
+    rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT), Some(message))
 }
 
 /// Whether an error says that the file is damaged: what is read there cannot have been written.

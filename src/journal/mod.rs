@@ -11,6 +11,7 @@ mod core;
 mod fault;
 mod files;
 mod heal;
+mod index;
 mod intake;
 mod long;
 mod numbers;

@@ -8,9 +8,9 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode};
 use rusqlite_migration::{M, Migrations};
 
-use super::fault::{OpenError, damaged, not_a_journal};
+use super::fault::{OpenError, corrupt, damaged, not_a_journal};
 use super::files::{private_file, sync_dir};
-use super::{salvage, seal};
+use super::{index, salvage, seal};
 
 /// Marks the file as a journal of ours ("afpl"), so that somebody else's database is never taken for one.
 pub(super) const APPLICATION_ID: i32 = 0x6166_706c;
@@ -23,6 +23,9 @@ const MIGRATIONS: &[M<'static>] = &[
 
 /// Statements that stay prepared.
 const STATEMENTS: usize = 64;
+
+/// `auto_vacuum` as it is set for every journal.
+const INCREMENTAL: i64 = 2;
 
 /// Bytes of a page.
 pub(super) const PAGE_BYTES: i64 = 4096;
@@ -175,14 +178,18 @@ pub(super) fn migrate(conn: &mut Connection, path: &Path) -> Result<(), OpenErro
     })
 }
 
-/// Looks whether the schema is what it should be and every row but the events proves itself; the events of a session
-/// do when it is sent.
+/// Looks whether the schema is what it should be and every row but the events proves itself and can be found;
+/// the events of a session prove themselves when it is sent.
 fn prove(conn: &Connection) -> rusqlite::Result<()> {
     prove_schema(conn)?;
     for table in seal::tables(conn)? {
         if let Some(row) = seal::first_unproven(conn, &table)? {
             return Err(damaged(&row));
         }
+        index::prove(conn, &table.name)?;
+    }
+    if !gives_pages_back(conn)? {
+        return Err(corrupt(NO_PAGES_BACK.into()));
     }
     // The number in the header, once more: a flipped bit there must not make it another version's.
     conn.execute(
@@ -191,6 +198,14 @@ fn prove(conn: &Connection) -> rusqlite::Result<()> {
         [known().to_string()],
     )?;
     Ok(())
+}
+
+/// What is wrong where [`gives_pages_back`] says no.
+pub(super) const NO_PAGES_BACK: &str = "its header no longer says that free pages can be given back";
+
+/// Whether free pages can be given back to the file system. Only the header says so.
+pub(super) fn gives_pages_back(conn: &Connection) -> rusqlite::Result<bool> {
+    conn.pragma_query_value(None, "auto_vacuum", |row| row.get::<_, i64>(0)).map(|mode| mode == INCREMENTAL)
 }
 
 /// Looks whether the schema is what it should be.

@@ -164,15 +164,16 @@ fn advance(conn: &Connection, step: Step, found: &mut Verified) -> rusqlite::Res
     }
 }
 
-/// Everything but the events: the trees, the rows' own checksums, the books.
+/// Everything but what events hold: the trees, the indexes, the rows' own checksums, the books.
 fn small(conn: &Connection, found: &mut Verified) -> rusqlite::Result<()> {
     schema::prove_schema(conn)?;
+    let mut check = conn.prepare(&format!("PRAGMA integrity_check({TOLD})"))?;
+    let said: Vec<String> = check.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
+    said.into_iter().filter(|said| said != "ok").for_each(|problem| found.wrong(problem));
+    if !schema::gives_pages_back(conn)? {
+        found.wrong(schema::NO_PAGES_BACK.into());
+    }
     for table in seal::tables(conn)? {
-        let mut check = conn.prepare(&format!("PRAGMA quick_check('{}')", table.name))?;
-        let said: Vec<String> = check.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
-        for problem in said.into_iter().filter(|said| said != "ok") {
-            found.wrong(format!("{}: {problem}", table.name));
-        }
         if let Some(row) = seal::first_unproven(conn, &table)? {
             found.wrong(format!("{row} does not match its checksum"));
         }
@@ -180,7 +181,8 @@ fn small(conn: &Connection, found: &mut Verified) -> rusqlite::Result<()> {
     books(conn, found)
 }
 
-/// Recorded = delivered + stored + losses, for each user; and every loss is listed.
+/// Recorded = delivered + stored + losses, for each user; every loss is listed, and no more has a receipt than was
+/// delivered.
 fn books(conn: &Connection, found: &mut Verified) -> rusqlite::Result<()> {
     type Sums = BTreeMap<(u32, String), i64>;
     let sums = |sql: &str| -> rusqlite::Result<Sums> {
@@ -192,8 +194,17 @@ fn books(conn: &Connection, found: &mut Verified) -> rusqlite::Result<()> {
         "SELECT owner, 'stored', sum(coalesce(events, 0)) FROM sessions
          WHERE state IN ('completed', 'quarantined') GROUP BY owner",
     )?;
-    let owners: std::collections::BTreeSet<u32> =
-        counters.keys().chain(listed.keys()).chain(stored.keys()).map(|(owner, _)| *owner).collect();
+    // Receipts expire, so that there may be fewer.
+    let receipts = sums(
+        "SELECT owner, 'receipts', sum(coalesce(events, 0)) FROM sessions WHERE state = 'delivered' GROUP BY owner",
+    )?;
+    let owners: std::collections::BTreeSet<u32> = counters
+        .keys()
+        .chain(listed.keys())
+        .chain(stored.keys())
+        .chain(receipts.keys())
+        .map(|(owner, _)| *owner)
+        .collect();
     for owner in owners {
         let of = |sums: &Sums, name: &str| sums.get(&(owner, name.to_owned())).copied().unwrap_or(0);
         let mut lost = 0;
@@ -206,7 +217,10 @@ fn books(conn: &Connection, found: &mut Verified) -> rusqlite::Result<()> {
             }
         }
         let (recorded, delivered) = (of(&counters, RECORDED), of(&counters, "delivered"));
-        let stored = of(&stored, "stored");
+        let (stored, receipts) = (of(&stored, "stored"), of(&receipts, "receipts"));
+        if receipts > delivered {
+            found.wrong(format!("user {owner}: {delivered} events delivered, but receipts for {receipts}"));
+        }
         if recorded != delivered + stored + lost {
             found.wrong(format!(
                 "user {owner}: {recorded} events recorded, but {delivered} delivered, {stored} stored, {lost} lost"
@@ -248,7 +262,7 @@ fn sessions(conn: &Connection, after: i64, found: &mut Verified) -> rusqlite::Re
     Ok(last.map_or(Step::Strays(0), Step::Sessions))
 }
 
-/// Events that belong to no session.
+/// Events that belong to no session, or whose playhead, which no checksum covers, is not that of their body.
 fn strays(conn: &Connection, after: i64, found: &mut Verified) -> rusqlite::Result<Step> {
     let end: Option<i64> = conn
         .prepare_cached("SELECT id FROM events WHERE id > ?1 ORDER BY id LIMIT 1 OFFSET ?2")?
@@ -265,5 +279,32 @@ fn strays(conn: &Connection, after: i64, found: &mut Verified) -> rusqlite::Resu
         let (id, session): (i64, i64) = (row.get(0)?, row.get(1)?);
         found.wrong(format!("event {id}: is none of session {session}"));
     }
+    let mut query =
+        conn.prepare_cached("SELECT id, playhead, body FROM events WHERE id > ?1 AND id <= ?2")?;
+    let mut rows = query.query(params![after, end.unwrap_or(i64::MAX)])?;
+    while let Some(row) = rows.next()? {
+        let (id, playhead): (i64, f64) = (row.get(0)?, row.get(1)?);
+        if playhead_in(row.get_ref(2)?.as_str()?).is_some_and(|said| !alike(said, playhead)) {
+            found.wrong(format!("event {id}: its body has another playhead than {playhead}"));
+        }
+    }
     Ok(end.map_or(Step::Done, Step::Strays))
+}
+
+fn playhead_in(body: &str) -> Option<f64> {
+    #[derive(serde::Deserialize)]
+    struct Event {
+        #[serde(rename = "mediaCollection")]
+        collection: Collection,
+    }
+    #[derive(serde::Deserialize)]
+    struct Collection {
+        playhead: f64,
+    }
+    serde_json::from_str::<Event>(body).ok().map(|event| event.collection.playhead)
+}
+
+/// Whether two readings of one number agree: the last bit may differ.
+fn alike(one: f64, other: f64) -> bool {
+    (one - other).abs() <= 1e-9 * one.abs().max(1.0)
 }
