@@ -6,7 +6,7 @@ use std::path::Path;
 use rusqlite::Connection;
 
 use super::fault::{OpenError, damaged, is_damage};
-use super::files::{beside, folder, lock, make_private_dir};
+use super::files::{self, beside, folder, lock, make_private_dir};
 use super::replace::{self, SetAside};
 use super::{aside, salvage, schema};
 use crate::clock::Reading;
@@ -24,17 +24,22 @@ pub(super) struct Opened {
 pub(super) fn open(path: &Path, now: &Reading) -> Result<Opened, OpenError> {
     let dir = folder(path);
     make_private_dir(dir)?;
-    owner::check_folder(dir)?;
+    owner::check_private_folder(dir)?;
     for suffix in ["", ".lock", ".reserve", "-wal", "-shm", "-journal"] {
         owner::check_file(&beside(path, suffix))?;
     }
     let lock = lock(path)?;
+    if let Some(holder) = files::holder(path)? {
+        return Err(OpenError::InUse { path: path.to_owned(), holder });
+    }
+    aside::sweep(path);
     let (conn, set_aside) = open_files(path, now)?;
     Ok(Opened { conn, lock, set_aside })
 }
 
 /// Opens the files of a journal whose lock is held. A damaged one is replaced.
 pub(super) fn open_files(path: &Path, now: &Reading) -> Result<(Connection, Option<SetAside>), OpenError> {
+    replace::take_up_interrupted(path, now)?;
     let finished = replace::finish(path, now)?;
     match look_and_connect(path) {
         Err(OpenError::Sqlite { source, .. }) if is_damage(&source) => {
@@ -42,7 +47,7 @@ pub(super) fn open_files(path: &Path, now: &Reading) -> Result<(Connection, Opti
             replace::begin_anew(path, now)
         }
         Ok(conn) => {
-            aside::tidy(path, now);
+            aside::tidy(path);
             Ok((conn, finished))
         }
         Err(error) => Err(error),

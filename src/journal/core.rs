@@ -577,11 +577,11 @@ impl Core {
         }
         if self.scrub {
             let vacuumed = self.conn.execute_batch("VACUUM; PRAGMA wal_checkpoint(TRUNCATE)");
-            let removed = aside::remove_all(&self.path);
+            let removed = aside::erase(&self.path);
             match (vacuumed, removed) {
                 (Ok(()), Ok(())) => self.scrub = false,
                 (Err(error), _) => tracing::warn!("erased rows have not left the file yet: {error}"),
-                (_, Err(error)) => tracing::warn!("a journal that was set aside is still there: {error}"),
+                (_, Err(error)) => tracing::warn!("a copy of the journal is still there: {error}"),
             }
         }
     }

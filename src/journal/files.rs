@@ -55,6 +55,25 @@ pub(super) fn private_file(path: &Path) -> fs::OpenOptions {
     options
 }
 
+/// Who holds the journal's main file open: a service whose lock file was removed, or another program.
+pub(super) fn holder(path: &Path) -> Result<Option<String>, OpenError> {
+    use rustix::process::{Flock, FlockType, fcntl_getlk};
+    let file = match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        file => file,
+    };
+    let held = file.and_then(|file| Ok(fcntl_getlk(&file, &Flock::from(FlockType::WriteLock))?));
+    let held = held.map_err(|source| OpenError::Io {
+        doing: "looking who uses the journal",
+        path: path.to_owned(),
+        source,
+    })?;
+    Ok(held.map(|lock| match lock.pid {
+        Some(pid) => format!("process {}", pid.as_raw_nonzero()),
+        None => "another process".to_owned(),
+    }))
+}
+
 /// The folder that a path is in.
 pub(super) fn folder(path: &Path) -> &Path {
     path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."))

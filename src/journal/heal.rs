@@ -27,6 +27,7 @@ type FileId = (u64, u64);
 pub(super) struct Files {
     main: Option<FileId>,
     wal: Option<FileId>,
+    lock: Option<FileId>,
 }
 
 /// What has become of the files.
@@ -40,6 +41,8 @@ enum Found {
     Gone,
     /// Somebody put another file in its place.
     Replaced,
+    /// Only the file was removed that tells others whose the journal is.
+    LockGone,
 }
 
 fn id_of(path: &Path) -> io::Result<FileId> {
@@ -49,7 +52,11 @@ fn id_of(path: &Path) -> io::Result<FileId> {
 impl Files {
     /// The files at `path`, as they are now.
     pub(super) fn at(path: &Path) -> Files {
-        Files { main: id_of(path).ok(), wal: id_of(&beside(path, "-wal")).ok() }
+        Files {
+            main: id_of(path).ok(),
+            wal: id_of(&beside(path, "-wal")).ok(),
+            lock: id_of(&beside(path, ".lock")).ok(),
+        }
     }
 
     fn look(&self, path: &Path) -> Found {
@@ -63,6 +70,7 @@ impl Files {
         match differs(self.main, path) {
             Some(found) => found,
             None if differs(self.wal, &beside(path, "-wal")).is_some() => Found::WalGone,
+            None if differs(self.lock, &beside(path, ".lock")).is_some() => Found::LockGone,
             None => Found::InPlace,
         }
     }
@@ -161,8 +169,15 @@ pub(super) fn is_own_fault(error: &rusqlite::Error) -> bool {
 impl Core {
     /// Whether the connection can be worked with; heals it if not.
     pub(super) fn make_sure(&mut self) -> Result<(), Refusal> {
-        if !self.doubtful && self.files.look(self.path()) == Found::InPlace {
-            return Ok(());
+        if !self.doubtful {
+            match self.files.look(self.path()) {
+                Found::InPlace => return Ok(()),
+                Found::LockGone => {
+                    self.put_lock_back();
+                    return Ok(());
+                }
+                Found::WalGone | Found::Gone | Found::Replaced => {}
+            }
         }
         self.doubtful = true;
         let now_ms = self.clock.now().boot_ms;
@@ -174,6 +189,18 @@ impl Core {
         healed?;
         self.doubtful = false;
         Ok(())
+    }
+
+    /// Nothing depends on it but what a second instance is told: SQLite holds a lock of its own.
+    fn put_lock_back(&mut self) {
+        match files::lock_again(self.path(), &self.lock) {
+            Ok(lock) => {
+                self.lock = lock;
+                self.files = Files::at(self.path());
+                tracing::warn!("the journal's lock file had been removed; it was put back");
+            }
+            Err(error) => tracing::warn!("the journal's lock file was removed: {error}"),
+        }
     }
 
     fn heal(&mut self) -> Result<(), Refusal> {
@@ -210,7 +237,7 @@ impl Core {
             self.conn.execute_batch("ROLLBACK")?;
         }
         match self.files.look(self.path()) {
-            Found::InPlace => self.checkpoint(),
+            Found::InPlace | Found::LockGone => self.checkpoint(),
             Found::WalGone => {
                 self.checkpoint()?;
                 // One that somebody else put there is none of ours.

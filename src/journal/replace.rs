@@ -47,7 +47,7 @@ impl SetAside {
 pub(super) fn begin_anew(path: &Path, now: &Reading) -> Result<(Connection, Option<SetAside>), OpenError> {
     let set_aside = replace(path, now)?;
     let conn = schema::connect(path)?;
-    aside::tidy(path, now);
+    aside::tidy(path);
     Ok((conn, Some(set_aside)))
 }
 
@@ -73,7 +73,7 @@ fn replace(path: &Path, now: &Reading) -> Result<SetAside, OpenError> {
         // Intake must go on: the damaged file is kept.
         Err(Trouble::Sqlite(error)) => {
             tracing::error!("nothing could be saved of the damaged journal: {error}");
-            let aside = set_aside(path, &aside::tag(now))?;
+            let aside = set_aside(path, now)?;
             remove(&part).map_err(io("removing", &part))?;
             return Ok(SetAside { path: aside, salvaged: None });
         }
@@ -91,7 +91,7 @@ pub(super) fn finish(path: &Path, now: &Reading) -> Result<Option<SetAside>, Ope
     if !whole.exists() {
         return Ok(None);
     }
-    let aside = set_aside(path, &aside::tag(now))?;
+    let aside = set_aside(path, now)?;
     let renamed = fs::rename(&whole, path);
     renamed.map_err(|source| OpenError::Io { doing: "renaming", path: whole, source })?;
     sync_dir(path)?;
@@ -115,27 +115,43 @@ fn fill(path: &Path, part: &Path, now: &Reading) -> Result<Salvaged, Trouble> {
     })?;
     seal::install(&conn)?;
     let salvaged = salvage::copy(path, schema::is_foreign(path)?, &mut conn, now)?;
+    schema::skip_numbers(&conn)?;
     conn.close().map_err(|(_, error)| error)?;
     Ok(salvaged)
 }
 
+/// A damaged journal's files, in the order in which they are moved. Without its log the main file would pass for a
+/// journal that lacks its last commits, so it goes first.
+const MOVED: [&str; 4] = ["", "-wal", "-shm", "-journal"];
+
 /// Moves a damaged journal and its companions out of the way, under one new name.
-fn set_aside(path: &Path, tag: &str) -> Result<PathBuf, OpenError> {
-    let mut aside = beside(path, &format!(".damaged-{tag}"));
-    let mut n = 1;
-    while aside.exists() {
-        n += 1;
-        aside = beside(path, &format!(".damaged-{tag}-{n}"));
-    }
-    for suffix in ["-wal", "-shm", "-journal", ""] {
+fn set_aside(path: &Path, now: &Reading) -> Result<PathBuf, OpenError> {
+    let failed = |path: &Path| {
+        let path = path.to_owned();
+        move |source| OpenError::Io { doing: "setting the damaged journal aside", path, source }
+    };
+    let aside = aside::name(path, now).map_err(failed(path))?;
+    for suffix in MOVED {
         let from = beside(path, suffix);
         match fs::rename(&from, beside(&aside, suffix)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(source) => {
-                return Err(OpenError::Io { doing: "setting the damaged journal aside", path: from, source });
-            }
-            Ok(()) => {}
+            moved => moved.map_err(failed(&from))?,
+        }
+        if suffix.is_empty() {
+            sync_dir(path)?;
         }
     }
     Ok(aside)
 }
+
+/// What a crash behind the first of these moves left: the rest goes where the main file is.
+pub(super) fn take_up_interrupted(path: &Path, now: &Reading) -> Result<(), OpenError> {
+    let left = MOVED[1..].iter().any(|suffix| beside(path, suffix).exists());
+    if left && !path.exists() {
+        set_aside(path, now)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

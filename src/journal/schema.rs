@@ -101,6 +101,9 @@ pub(super) fn connect(path: &Path) -> Result<Connection, OpenError> {
         Ok(conn)
     });
     proven.map_err(|error| match error {
+        OpenError::Sqlite { source, path } if source.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) => {
+            OpenError::InUse { path, holder: "another process".into() }
+        }
         // The file was opened for writing before, and the statements are right: only wrong numbers in its header say
         // that it may not be written, or is of a format that SQLite does not know.
         OpenError::Sqlite { source: rusqlite::Error::SqliteFailure(failure, _), .. }
@@ -151,6 +154,9 @@ fn connect_unproven(path: &Path) -> Result<Connection, OpenError> {
     };
     prepare(&conn, new).map_err(sqlite)?;
     migrate(&mut conn, path)?;
+    if new {
+        skip_numbers(&conn).map_err(sqlite)?;
+    }
     seal::install(&conn).map_err(|error| match error.sqlite_error_code() {
         // What breaks the tables' own rules was not written under them.
         Some(ErrorCode::ConstraintViolation) => sqlite(damaged("a row")),
@@ -160,6 +166,17 @@ fn connect_unproven(path: &Path) -> Result<Connection, OpenError> {
         sync_dir(path)?;
     }
     Ok(conn)
+}
+
+/// Numbers of sessions go on behind a gap that nobody can guess: an answer to a session of a journal that is no more
+/// must not be taken for one of this journal's.
+pub(super) fn skip_numbers(conn: &Connection) -> rusqlite::Result<()> {
+    let gap = fastrand::i64(1 << 16..1 << 23);
+    let skipped = conn.execute("UPDATE sqlite_sequence SET seq = seq + ?1 WHERE name = 'sessions'", [gap])?;
+    if skipped == 0 {
+        conn.execute("INSERT INTO sqlite_sequence (name, seq) VALUES ('sessions', ?1)", [gap])?;
+    }
+    Ok(())
 }
 
 pub(super) fn migrate(conn: &mut Connection, path: &Path) -> Result<(), OpenError> {
@@ -223,7 +240,10 @@ pub(super) fn prove_schema(conn: &Connection) -> rusqlite::Result<()> {
 
 #[expect(clippy::disallowed_methods, reason = "the journal is the one that opens SQLite")]
 pub(super) fn open_connection(path: &Path) -> rusqlite::Result<Connection> {
-    Connection::open(path)
+    let conn = Connection::open(path)?;
+    // Whoever holds the file does so for good.
+    conn.busy_timeout(std::time::Duration::ZERO)?;
+    Ok(conn)
 }
 
 /// Whose database it is.

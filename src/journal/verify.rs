@@ -4,16 +4,16 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OptionalExtension, params};
 use serde::Serialize;
 
 use super::core::RECORDED;
 use super::fault::{self, OpenError};
-use super::files::beside;
+use super::files::{self, beside};
 use super::outbox::check_session;
-use super::{Journal, Refusal, salvage, schema, seal};
+use super::{Journal, Refusal, aside, salvage, schema, seal};
 use crate::session::{Loss, State};
 
 /// Rows looked at in a slice.
@@ -95,18 +95,18 @@ pub fn verify_file(path: &Path) -> Result<Option<Verified>, OpenError> {
         let path = path.to_owned();
         move |source| OpenError::Io { doing, path, source }
     };
-    let dir = Scratch::new().map_err(io("making a folder to copy the journal into, for"))?;
-    let copy = dir.0.join("journal.db");
-    fs::copy(path, &copy).map_err(io("copying the journal"))?;
+    let scratch = Scratch::of(path);
+    let copy = &scratch.0;
+    fs::copy(path, copy).map_err(io("copying, so as to change nothing, the journal"))?;
     let log = beside(path, "-wal");
     if log.exists() {
-        fs::copy(&log, beside(&copy, "-wal")).map_err(io("copying the log of"))?;
+        fs::copy(&log, beside(copy, "-wal")).map_err(io("copying the log of"))?;
     }
     let mut found = Verified::default();
-    if salvage::log_is_damaged(&copy).map_err(io("reading the log of"))? {
+    if salvage::log_is_damaged(copy).map_err(io("reading the log of"))? {
         found.wrong("its log: commits stand behind damage and would be dropped".into());
     }
-    match schema::open_copy(&copy) {
+    match schema::open_copy(copy) {
         Ok(conn) => {
             let mut step = Step::Small;
             while !matches!(step, Step::Done) {
@@ -129,25 +129,22 @@ pub fn verify_file(path: &Path) -> Result<Option<Verified>, OpenError> {
     Ok(Some(found))
 }
 
-/// A private folder that goes away again.
-struct Scratch(std::path::PathBuf);
+/// A copy of the journal that goes away again; should the process be killed, with the next start of the service.
+struct Scratch(PathBuf);
 
 impl Scratch {
-    fn new() -> std::io::Result<Scratch> {
-        let name = format!("afterplay-verify-{}", uuid::Uuid::new_v4());
-        let path = std::env::temp_dir().join(name);
-        let mut builder = fs::DirBuilder::new();
-        #[cfg(unix)]
-        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-        builder.create(&path)?;
-        Ok(Scratch(path))
+    fn of(path: &Path) -> Scratch {
+        Scratch(beside(path, &format!("{}{}", aside::VERIFYING, uuid::Uuid::new_v4().simple())))
     }
 }
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        if let Err(error) = fs::remove_dir_all(&self.0) {
-            tracing::warn!("removing {}: {error}", self.0.display());
+        for companion in ["", "-wal", "-shm", "-journal"] {
+            let copy = beside(&self.0, companion);
+            if let Err(error) = files::remove(&copy) {
+                tracing::warn!("removing {}: {error}", copy.display());
+            }
         }
     }
 }
