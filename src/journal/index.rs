@@ -33,5 +33,6 @@ pub(super) fn prove(conn: &Connection, table: &str) -> rusqlite::Result<()> {
 /// The first thing that a check of SQLite's finds wrong.
 fn first(conn: &Connection, check: &str) -> rusqlite::Result<Option<String>> {
     let said: String = conn.query_row(check, [], |row| row.get(0))?;
-    Ok((said != "ok").then_some(said))
+    // A line names the database before what is wrong with its pages.
+    Ok((said != "ok").then(|| said.lines().last().unwrap_or_default().to_owned()))
 }
