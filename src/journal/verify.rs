@@ -167,7 +167,8 @@ fn small(conn: &Connection, found: &mut Verified) -> rusqlite::Result<()> {
     let mut check = conn.prepare(&format!("PRAGMA integrity_check({TOLD})"))?;
     let said: Vec<String> = check.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
     // A line names the database before what is wrong with its pages.
-    let lines = said.iter().flat_map(|said| said.lines()).filter(|line| *line != "ok" && !line.starts_with("***"));
+    let lines =
+        said.iter().flat_map(|said| said.lines()).filter(|line| *line != "ok" && !line.starts_with("***"));
     lines.for_each(|problem| found.wrong(problem.to_owned()));
     if !schema::gives_pages_back(conn)? {
         found.wrong(schema::NO_PAGES_BACK.into());

@@ -6,7 +6,8 @@ use std::fs;
 use afterplay::journal::{Action, Fit, Next, Refusal, Settlement, verify_file};
 use afterplay::session::State;
 
-use crate::made::{Made, Open, PAGE, ROOT, folder, journal_in, key, payload};
+use crate::journal::{Open, ROOT};
+use crate::made::{self, Made, PAGE, folder, journal_in, key, payload};
 
 fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().build().unwrap()
@@ -68,7 +69,7 @@ fn no_byte_of_an_index_hides_a_session_or_lets_it_in_twice() {
     let dir = folder();
     let path = journal_in(dir.path());
     fs::write(&path, &made.main).unwrap();
-    let open = Open::at(&path, &made.clock());
+    let open = made::open(&path, &made.clock());
     let expected = runtime().block_on(due(&open));
     assert!(expected.len() >= 2, "{expected:?}");
     open.close();
@@ -86,7 +87,7 @@ fn no_byte_of_an_index_hides_a_session_or_lets_it_in_twice() {
             fs::write(&path, &main).unwrap();
             tried += 1;
             noticed += usize::from(n % 5 == 0 && !verify_file(&path).unwrap().unwrap().sound);
-            let open = Open::at(&path, &made.clock());
+            let open = made::open(&path, &made.clock());
             runtime().block_on(finds_everything(&open, &made, &expected, &format!("byte {at}")));
             open.close();
         }
@@ -113,7 +114,7 @@ fn a_session_behind_a_damaged_name_is_not_recorded_again() {
     main[index + 3] ^= 1;
     fs::write(&path, main).unwrap();
     assert!(!verify_file(&path).unwrap().unwrap().sound);
-    let open = Open::at(&path, &made.clock());
+    let open = made::open(&path, &made.clock());
     let page = runtime().block_on(open.journal.list(ROOT, None, 100, None)).unwrap();
     assert_eq!(page.sessions.iter().filter(|session| session.session == name).count(), 1);
     assert!(runtime().block_on(open.journal.detail(ROOT, name)).is_ok());
@@ -133,7 +134,7 @@ fn a_header_that_lost_its_vacuum_is_replaced() {
         main[bytes.clone()].fill(0);
         fs::write(&path, main).unwrap();
         assert!(!verify_file(&path).unwrap().unwrap().sound, "{bytes:?}");
-        let open = Open::at(&path, &made.clock());
+        let open = made::open(&path, &made.clock());
         let page = runtime().block_on(open.journal.list(ROOT, None, 100, None)).unwrap();
         assert_eq!(page.sessions.len(), made.sessions.len());
         open.close();
@@ -170,7 +171,7 @@ fn an_answer_settles_only_the_attempt_it_belongs_to() {
     let dir = folder();
     let path = journal_in(dir.path());
     fs::write(&path, &made.main).unwrap();
-    let open = Open::at(&path, &made.clock());
+    let open = made::open(&path, &made.clock());
     let journal = &open.journal;
     runtime().block_on(async {
         let Next::Ready(id) = journal.next_due(Vec::new(), true).await.unwrap() else { panic!("due") };
