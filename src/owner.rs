@@ -27,6 +27,17 @@ pub enum NotOurs {
         /// What.
         path: PathBuf,
     },
+    /// A group may put files there.
+    #[error(
+        "everybody in group {group} may write to {path}: take that right away (chmod g-w), \
+         or choose a folder of the service's own"
+    )]
+    Group {
+        /// What.
+        path: PathBuf,
+        /// Which group.
+        group: u32,
+    },
     /// Neither a file nor missing.
     #[error("{path} is {what}, not a file: remove it, or choose another path")]
     NotAFile {
@@ -51,6 +62,16 @@ pub fn check_folder(dir: &Path) -> Result<(), NotOurs> {
     is_ours(dir, &found)?;
     if found.mode() & 0o002 != 0 {
         return Err(NotOurs::Public { path: dir.to_owned() });
+    }
+    Ok(())
+}
+
+/// The same for a folder whose content nobody else may even move.
+pub fn check_private_folder(dir: &Path) -> Result<(), NotOurs> {
+    check_folder(dir)?;
+    let found = fs::metadata(dir).map_err(|source| NotOurs::Io { path: dir.to_owned(), source })?;
+    if found.mode() & 0o020 != 0 {
+        return Err(NotOurs::Group { path: dir.to_owned(), group: found.gid() });
     }
     Ok(())
 }

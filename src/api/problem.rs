@@ -165,25 +165,24 @@ impl From<Refusal> for ApiError {
             )),
             Refusal::Full(detail) => ApiError::storage(
                 "journal_full",
-                format!(
-                    "The journal is full: {detail}. Nothing of this request was recorded; send it again later."
-                ),
+                format!("The journal is full: {detail}. This request changed nothing; send it again later."),
             ),
             Refusal::NoSpace(detail) => ApiError::storage(
                 "journal_full",
-                format!(
-                    "The disk is full: {detail}. Nothing of this request was recorded; send it again later."
-                ),
+                format!("The disk is full: {detail}. This request changed nothing; send it again later."),
             ),
-            Refusal::Damaged(detail) => ApiError::storage(
+            // No retry helps.
+            Refusal::Damaged(detail) => ApiError::new(
+                503,
                 "storage",
-                format!("The journal holds rows that are damaged: {detail}. Run `afterplay check`."),
+                format!(
+                    "The journal holds rows that are damaged: {detail}. This request changed nothing; \
+                     `afterplay verify` tells all that is wrong."
+                ),
             ),
             Refusal::Storage(detail) | Refusal::Fault(detail) => ApiError::storage(
                 "storage",
-                format!(
-                    "The journal failed: {detail}. Nothing of this request was recorded; send it again later."
-                ),
+                format!("The journal failed: {detail}. This request changed nothing; send it again later."),
             ),
         }
     }

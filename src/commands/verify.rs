@@ -14,6 +14,11 @@ use crate::journal::{Verified, verify_file};
 /// A large journal on a slow disk, between everything else the service does.
 const PATIENCE: Duration = Duration::from_secs(600);
 
+/// What follows from damage.
+const ADVICE: &str = "Nothing damaged is ever sent. The next start of the service makes damaged indexes anew; a journal \
+    whose header, schema or other rows than events are damaged it sets aside, and saves what proves itself. Events that \
+    are damaged cost their own session alone: it is set apart as corrupt when its turn comes to be sent.";
+
 /// What was found, by the service if there is one, else by reading a copy of the files. `None`: there is no journal.
 pub(super) async fn found(loaded: &Loaded) -> Result<Option<Value>, ExitError> {
     let client = Client::new(loaded.client_socket(config::socket_exists));
@@ -55,10 +60,7 @@ pub(super) async fn verify(
         let (sessions, events) = (&found["sessions"], &found["events"]);
         screen.line(&match sound {
             true => format!("sound: {sessions} sessions and {events} events are as they were written"),
-            false => format!(
-                "damaged: {} things are wrong; a start of the service sets the journal aside and saves what it can",
-                found["count"]
-            ),
+            false => format!("damaged: {} things are wrong\n{ADVICE}", found["count"]),
         })?;
     }
     if sound { Ok(()) } else { Err(ExitError::quiet(1)) }

@@ -10,12 +10,14 @@ use std::path::{Path, PathBuf};
 use rusqlite::ffi::SQLITE_IOERR_WRITE;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
 
+use super::fault::{self, OpenError};
+use super::files::beside;
 use super::heal::{self, Files, Healing};
 use super::open::{Followed, Open};
-use super::schema::{self, OpenError, beside};
+use super::replace::{self, SetAside};
 use super::space::Reserve;
 use super::undo::Undo;
-use super::{Policy, Refusal, Signals};
+use super::{Policy, Refusal, Signals, aside, attach, schema};
 use crate::anchor::boots::History;
 use crate::clock::{Clock, Moment};
 use crate::course::Course;
@@ -97,11 +99,11 @@ impl From<rusqlite::Error> for Refusal {
 
 /// Whether what a start does cannot be done with these rows.
 pub(super) fn cannot_start(error: &rusqlite::Error) -> bool {
-    schema::is_damage(error) || error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation)
+    fault::is_damage(error) || error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation)
 }
 
 /// Says in the log that a damaged journal was replaced.
-pub(super) fn tell_of_damage(set_aside: Option<&schema::SetAside>) {
+pub(super) fn tell_of_damage(set_aside: Option<&SetAside>) {
     if let Some(aside) = set_aside {
         aside.tell();
     }
@@ -112,7 +114,7 @@ impl Core {
         let now_ms = clock.now().boot_ms;
         let mut reserve = Reserve::new(beside(path, ".reserve"), policy.max_bytes);
         let opened = loop {
-            match schema::open(path, &clock.now()) {
+            match attach::open(path, &clock.now()) {
                 Err(error) if error.is_full() && reserve.give_up(now_ms) => {}
                 opened => break opened?,
             }
@@ -183,7 +185,7 @@ impl Core {
         let nothing = schema::no_files().map_err(failed)?;
         self.attached = false;
         drop(std::mem::replace(&mut self.conn, nothing));
-        let (conn, set_aside) = schema::begin_anew(&self.path, &self.clock.now())?;
+        let (conn, set_aside) = replace::begin_anew(&self.path, &self.clock.now())?;
         self.conn = conn;
         self.attached = true;
         tell_of_damage(set_aside.as_ref());
@@ -575,11 +577,11 @@ impl Core {
         }
         if self.scrub {
             let vacuumed = self.conn.execute_batch("VACUUM; PRAGMA wal_checkpoint(TRUNCATE)");
-            let removed = schema::remove_set_aside(&self.path);
+            let removed = aside::erase(&self.path);
             match (vacuumed, removed) {
                 (Ok(()), Ok(())) => self.scrub = false,
                 (Err(error), _) => tracing::warn!("erased rows have not left the file yet: {error}"),
-                (_, Err(error)) => tracing::warn!("a journal that was set aside is still there: {error}"),
+                (_, Err(error)) => tracing::warn!("a copy of the journal is still there: {error}"),
             }
         }
     }

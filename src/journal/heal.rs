@@ -9,13 +9,15 @@
 use std::fs;
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rusqlite::{Connection, ErrorCode};
 
 use super::Refusal;
 use super::core::{Core, cannot_start, tell_of_damage};
-use super::schema::{self, OpenError, beside};
+use super::fault::{self, OpenError};
+use super::files::{self, beside};
+use super::{attach, schema};
 
 /// What tells a file from another that takes its place: device and number.
 type FileId = (u64, u64);
@@ -25,6 +27,7 @@ type FileId = (u64, u64);
 pub(super) struct Files {
     main: Option<FileId>,
     wal: Option<FileId>,
+    lock: Option<FileId>,
 }
 
 /// What has become of the files.
@@ -38,6 +41,8 @@ enum Found {
     Gone,
     /// Somebody put another file in its place.
     Replaced,
+    /// Only the file was removed that tells others whose the journal is.
+    LockGone,
 }
 
 fn id_of(path: &Path) -> io::Result<FileId> {
@@ -47,7 +52,11 @@ fn id_of(path: &Path) -> io::Result<FileId> {
 impl Files {
     /// The files at `path`, as they are now.
     pub(super) fn at(path: &Path) -> Files {
-        Files { main: id_of(path).ok(), wal: id_of(&beside(path, "-wal")).ok() }
+        Files {
+            main: id_of(path).ok(),
+            wal: id_of(&beside(path, "-wal")).ok(),
+            lock: id_of(&beside(path, ".lock")).ok(),
+        }
     }
 
     fn look(&self, path: &Path) -> Found {
@@ -61,6 +70,7 @@ impl Files {
         match differs(self.main, path) {
             Some(found) => found,
             None if differs(self.wal, &beside(path, "-wal")).is_some() => Found::WalGone,
+            None if differs(self.lock, &beside(path, ".lock")).is_some() => Found::LockGone,
             None => Found::InPlace,
         }
     }
@@ -159,8 +169,15 @@ pub(super) fn is_own_fault(error: &rusqlite::Error) -> bool {
 impl Core {
     /// Whether the connection can be worked with; heals it if not.
     pub(super) fn make_sure(&mut self) -> Result<(), Refusal> {
-        if !self.doubtful && self.files.look(self.path()) == Found::InPlace {
-            return Ok(());
+        if !self.doubtful {
+            match self.files.look(self.path()) {
+                Found::InPlace => return Ok(()),
+                Found::LockGone => {
+                    self.put_lock_back();
+                    return Ok(());
+                }
+                Found::WalGone | Found::Gone | Found::Replaced => {}
+            }
         }
         self.doubtful = true;
         let now_ms = self.clock.now().boot_ms;
@@ -174,10 +191,22 @@ impl Core {
         Ok(())
     }
 
+    /// Nothing depends on it but what a second instance is told: SQLite holds a lock of its own.
+    fn put_lock_back(&mut self) {
+        match files::lock_again(self.path(), &self.lock) {
+            Ok(lock) => {
+                self.lock = lock;
+                self.files = Files::at(self.path());
+                tracing::warn!("the journal's lock file had been removed; it was put back");
+            }
+            Err(error) => tracing::warn!("the journal's lock file was removed: {error}"),
+        }
+    }
+
     fn heal(&mut self) -> Result<(), Refusal> {
         self.conclude()?;
         self.let_go()?;
-        let (conn, set_aside) = schema::open_files(self.path(), &self.clock.now()).map_err(unopened)?;
+        let (conn, set_aside) = attach::open_files(self.path(), &self.clock.now()).map_err(unopened)?;
         self.conn = conn;
         self.attached = true;
         tell_of_damage(set_aside.as_ref());
@@ -208,11 +237,11 @@ impl Core {
             self.conn.execute_batch("ROLLBACK")?;
         }
         match self.files.look(self.path()) {
-            Found::InPlace => self.checkpoint(),
+            Found::InPlace | Found::LockGone => self.checkpoint(),
             Found::WalGone => {
                 self.checkpoint()?;
                 // One that somebody else put there is none of ours.
-                remove_if_there(&beside(self.path(), "-wal"))
+                files::remove(&beside(self.path(), "-wal"))
                     .map_err(|error| Refusal::Storage(format!("removing a foreign WAL: {error}")))
             }
             Found::Gone => self.write_out_anew(),
@@ -227,7 +256,7 @@ impl Core {
     fn checkpoint(&self) -> Result<(), Refusal> {
         match self.conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())) {
             // What is damaged cannot be concluded; opening it again sets it aside.
-            Err(error) if schema::is_damage(&error) => Ok(()),
+            Err(error) if fault::is_damage(&error) => Ok(()),
             done => Ok(done?),
         }
     }
@@ -235,18 +264,18 @@ impl Core {
     /// The main file was removed. Its data live on in the connection: they become a file again.
     fn write_out_anew(&mut self) -> Result<(), Refusal> {
         let path = self.path().to_owned();
-        self.lock = schema::lock_again(&path, &self.lock).map_err(unopened)?;
+        self.lock = files::lock_again(&path, &self.lock).map_err(unopened)?;
         let new = beside(&path, ".new");
         let failed = |error: io::Error| Refusal::Storage(format!("writing {}: {error}", path.display()));
-        remove_if_there(&new).map_err(failed)?;
+        files::remove(&new).map_err(failed)?;
         self.conn.execute("VACUUM INTO ?1", [new.to_string_lossy()])?;
         // Frames of the old WAL must never be taken for those of the new file.
-        remove_if_there(&beside(&path, "-wal")).map_err(failed)?;
+        files::remove(&beside(&path, "-wal")).map_err(failed)?;
         fs::set_permissions(&new, fs::Permissions::from_mode(0o600))
             .and_then(|()| fs::File::open(&new)?.sync_all())
             .and_then(|()| fs::rename(&new, &path))
             .map_err(failed)?;
-        schema::sync_dir(&path).map_err(unopened)?;
+        files::sync_dir(&path).map_err(unopened)?;
         tracing::error!(
             "the journal {} had been removed; it was written anew, nothing is lost",
             path.display()
@@ -277,18 +306,11 @@ fn unopened(error: OpenError) -> Refusal {
     }
 }
 
-fn remove_if_there(path: &PathBuf) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        done => done,
-    }
-}
-
 /// The first thing that SQLite finds wrong.
 fn problem_of(conn: &Connection) -> Result<Option<String>, Refusal> {
     match conn.query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0)) {
         Ok(said) => Ok((said != "ok").then_some(said)),
-        Err(error) if schema::is_damage(&error) => Ok(Some(error.to_string())),
+        Err(error) if fault::is_damage(&error) => Ok(Some(error.to_string())),
         Err(error) => Err(error.into()),
     }
 }

@@ -7,9 +7,9 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::core::Core;
+use super::files::beside;
 use super::outbox::{StoredEvent, events_between};
 use super::rows::Run;
-use super::schema::beside;
 use super::{ClockStatus, Journal, Outgoing, Refusal, Scope, TimeBasis};
 use crate::clock::{Moment, rfc3339};
 use crate::session::{Consent, Loss, Name, State, Why};

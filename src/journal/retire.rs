@@ -1,8 +1,10 @@
 //! What leaves the journal: events that were delivered or lost, receipts and quarantined sessions whose time is over.
 
-use super::Refusal;
+use std::collections::BTreeMap;
+
 use super::core::{Core, ROW_BYTES};
 use super::outbox::wait_set;
+use super::{Refusal, aside};
 use crate::clock::Moment;
 use crate::session::Loss;
 
@@ -63,13 +65,15 @@ impl Core {
         let free = |core: &Core| -> rusqlite::Result<i64> {
             core.conn.prepare_cached("PRAGMA freelist_count")?.query_row([], |row| row.get(0))
         };
-        if free(self)? == 0 {
+        let before = free(self)?;
+        if before == 0 {
             return Ok(false);
         }
         self.begin()?;
         self.vacuum(VACUUM_PAGES)?;
         self.commit()?;
-        Ok(free(self)? > 0)
+        // Where a step frees nothing, neither would the next one.
+        Ok((1..before).contains(&free(self)?))
     }
 
     /// Gives so many free pages back to the file system.
@@ -81,12 +85,39 @@ impl Core {
         Ok(())
     }
 
+    /// Lets damaged journals go that were set aside long ago.
+    fn expire_set_aside(&self, now: &Moment) -> rusqlite::Result<()> {
+        let known: BTreeMap<String, Moment> = self.setting("set_aside")?.unwrap_or_default();
+        let tags = match aside::tags(self.path()) {
+            Ok(tags) => tags,
+            Err(error) => {
+                tracing::warn!("looking for old damaged journals: {error}");
+                return Ok(());
+            }
+        };
+        let (kept, over) = aside::ages(tags, &known, now, |since| self.since(since));
+        for tag in over {
+            if let Err(error) = aside::drop_one(self.path(), &tag) {
+                tracing::warn!("removing an old damaged journal: {error}");
+            }
+        }
+        if kept != known {
+            self.conn.execute(
+                "INSERT INTO settings (name, value) VALUES ('set_aside', ?1)
+                 ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+                [serde_json::to_string(&kept).unwrap_or_default()],
+            )?;
+        }
+        Ok(())
+    }
+
     /// Lets receipts and quarantined sessions go whose time is over; the latter are a loss.
     pub(super) fn expire(&mut self, now: &Moment) -> rusqlite::Result<()> {
         if self.expired_at.is_some_and(|at| now.boot_ms - at < EXPIRY_EVERY_MS) {
             return Ok(());
         }
         self.expired_at = Some(now.boot_ms);
+        self.expire_set_aside(now)?;
         let (receipts, quarantined) = (self.policy.keep_receipts_ms, self.policy.keep_quarantined_ms);
         let mut query = self.conn.prepare_cached(
             "SELECT id, state, settled_boot, settled_boot_ms, settled_wall_ms FROM sessions
@@ -110,5 +141,53 @@ impl Core {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::{Clock, ManualClock};
+    use crate::journal::{Policy, Trust};
+    use crate::session::{Consent, Limits};
+
+    #[test]
+    fn giving_pages_back_ends_even_where_none_can_be() {
+        let policy = Policy {
+            limits: Limits { idle_ms: 1, age_ms: 1, grace_ms: 1 },
+            identity: None,
+            player_name: None,
+            channel: None,
+            implementation: "{}".into(),
+            trust: Trust::Kernel,
+            hold_max_ms: 1,
+            max_bytes: 1 << 30,
+            max_bytes_per_user: 1 << 30,
+            evict: false,
+            max_open_per_user: 1,
+            keep_receipts_ms: 1,
+            keep_quarantined_ms: 1,
+            initial_consent: Consent::In,
+        };
+        for (mode, left) in [("INCREMENTAL", false), ("NONE", true)] {
+            let dir = tempfile::tempdir().unwrap();
+            let clock = Clock::Manual(ManualClock::at(1_795_000_000_000, "boot-1"));
+            let mut core = Core::open(&dir.path().join("journal.db"), policy.clone(), clock).unwrap();
+            core.conn
+                .execute_batch(&format!(
+                    "PRAGMA auto_vacuum = {mode}; VACUUM; CREATE TABLE waste (x);
+                     INSERT INTO waste VALUES (zeroblob(4000000)); DELETE FROM waste"
+                ))
+                .unwrap();
+            core.hollow = true;
+            let mut steps = 0;
+            while core.can_give_back() && steps < 100 {
+                core.give_back();
+                steps += 1;
+            }
+            assert!((1..100).contains(&steps), "{mode}: {steps} steps");
+            let free = core.conn.query_row("PRAGMA freelist_count", [], |row| row.get::<_, i64>(0)).unwrap();
+            assert_eq!(free > 0, left, "{mode}: {free} pages");
+        }
     }
 }

@@ -90,10 +90,13 @@ impl Core {
         let Settlement { id, attempt, status, verdict, reason, detail, .. } = settlement;
         let owner: Option<u32> = self
             .conn
-            .prepare_cached("SELECT owner FROM sessions WHERE id = ?1")?
-            .query_row([id], |row| row.get(0))
+            .prepare_cached(
+                "SELECT owner FROM sessions WHERE id = ?1 AND state = 'completed' AND attempts = ?2",
+            )?
+            .query_row(params![id, attempt], |row| row.get(0))
             .optional()?;
-        // Erased or dropped by a person while it was on its way.
+        // Erased or dropped by a person while it was on its way, or set apart when the journal was damaged; another
+        // session may have its number since.
         let Some(owner) = owner else { return self.write_book(&settlement.book) };
         self.conn
             .prepare_cached(
@@ -171,7 +174,8 @@ impl Core {
         self.conn
             .prepare_cached(
                 "UPDATE sessions SET state = 'quarantined', wait_ms = 0, unreached = 0,
-                     settled_boot = ?2, settled_boot_ms = ?3, settled_wall_ms = ?4 WHERE id = ?1",
+                     settled_boot = ?2, settled_boot_ms = ?3, settled_wall_ms = ?4
+                 WHERE id = ?1 AND state = 'completed'",
             )?
             .execute(params![id, now.boot, now.boot_ms, now.wall_ms])?;
         Ok(())

@@ -10,7 +10,8 @@ use std::path::PathBuf;
 
 use rustix::fs::FallocateFlags;
 
-use super::schema::{PAGE_BYTES, private_file};
+use super::files::private_file;
+use super::schema::PAGE_BYTES;
 
 /// Bounds of the reserve in bytes. The upper one lets a WAL of 2 MiB, which keeps recovery short on slow flash, reach
 /// the main file and leaves as much again for what is settled meanwhile.

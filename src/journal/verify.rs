@@ -4,15 +4,16 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OptionalExtension, params};
 use serde::Serialize;
 
 use super::core::RECORDED;
+use super::fault::{self, OpenError};
+use super::files::{self, beside};
 use super::outbox::check_session;
-use super::schema::{self, OpenError, beside};
-use super::{Journal, Refusal, salvage, seal};
+use super::{Journal, Refusal, aside, salvage, schema, seal};
 use crate::session::{Loss, State};
 
 /// Rows looked at in a slice.
@@ -77,7 +78,7 @@ impl Journal {
 
 /// What cannot be read is what was looked for; there is no going on behind it.
 fn shown(error: rusqlite::Error, found: &mut Verified) -> Result<Step, Refusal> {
-    if !schema::is_damage(&error) {
+    if !fault::is_damage(&error) {
         return Err(error.into());
     }
     found.wrong(format!("cannot be read to the end: {error}"));
@@ -94,18 +95,18 @@ pub fn verify_file(path: &Path) -> Result<Option<Verified>, OpenError> {
         let path = path.to_owned();
         move |source| OpenError::Io { doing, path, source }
     };
-    let dir = Scratch::new().map_err(io("making a folder to copy the journal into, for"))?;
-    let copy = dir.0.join("journal.db");
-    fs::copy(path, &copy).map_err(io("copying the journal"))?;
+    let scratch = Scratch::of(path);
+    let copy = &scratch.0;
+    fs::copy(path, copy).map_err(io("copying, so as to change nothing, the journal"))?;
     let log = beside(path, "-wal");
     if log.exists() {
-        fs::copy(&log, beside(&copy, "-wal")).map_err(io("copying the log of"))?;
+        fs::copy(&log, beside(copy, "-wal")).map_err(io("copying the log of"))?;
     }
     let mut found = Verified::default();
-    if salvage::log_is_damaged(&copy).map_err(io("reading the log of"))? {
+    if salvage::log_is_damaged(copy).map_err(io("reading the log of"))? {
         found.wrong("its log: commits stand behind damage and would be dropped".into());
     }
-    match schema::open_copy(&copy) {
+    match schema::open_copy(copy) {
         Ok(conn) => {
             let mut step = Step::Small;
             while !matches!(step, Step::Done) {
@@ -119,7 +120,7 @@ pub fn verify_file(path: &Path) -> Result<Option<Verified>, OpenError> {
                 };
             }
         }
-        Err(OpenError::Sqlite { source, .. }) if schema::is_damage(&source) => {
+        Err(OpenError::Sqlite { source, .. }) if fault::is_damage(&source) => {
             found.wrong(format!("cannot be opened: {source}"));
         }
         Err(error) => return Err(error),
@@ -128,25 +129,22 @@ pub fn verify_file(path: &Path) -> Result<Option<Verified>, OpenError> {
     Ok(Some(found))
 }
 
-/// A private folder that goes away again.
-struct Scratch(std::path::PathBuf);
+/// A copy of the journal that goes away again; should the process be killed, with the next start of the service.
+struct Scratch(PathBuf);
 
 impl Scratch {
-    fn new() -> std::io::Result<Scratch> {
-        let name = format!("afterplay-verify-{}", uuid::Uuid::new_v4());
-        let path = std::env::temp_dir().join(name);
-        let mut builder = fs::DirBuilder::new();
-        #[cfg(unix)]
-        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-        builder.create(&path)?;
-        Ok(Scratch(path))
+    fn of(path: &Path) -> Scratch {
+        Scratch(beside(path, &format!("{}{}", aside::VERIFYING, uuid::Uuid::new_v4().simple())))
     }
 }
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        if let Err(error) = fs::remove_dir_all(&self.0) {
-            tracing::warn!("removing {}: {error}", self.0.display());
+        for companion in ["", "-wal", "-shm", "-journal"] {
+            let copy = beside(&self.0, companion);
+            if let Err(error) = files::remove(&copy) {
+                tracing::warn!("removing {}: {error}", copy.display());
+            }
         }
     }
 }
@@ -163,15 +161,19 @@ fn advance(conn: &Connection, step: Step, found: &mut Verified) -> rusqlite::Res
     }
 }
 
-/// Everything but the events: the trees, the rows' own checksums, the books.
+/// Everything but what events hold: the trees, the indexes, the rows' own checksums, the books.
 fn small(conn: &Connection, found: &mut Verified) -> rusqlite::Result<()> {
     schema::prove_schema(conn)?;
+    let mut check = conn.prepare(&format!("PRAGMA integrity_check({TOLD})"))?;
+    let said: Vec<String> = check.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
+    // A line names the database before what is wrong with its pages.
+    let lines =
+        said.iter().flat_map(|said| said.lines()).filter(|line| *line != "ok" && !line.starts_with("***"));
+    lines.for_each(|problem| found.wrong(problem.to_owned()));
+    if !schema::gives_pages_back(conn)? {
+        found.wrong(schema::NO_PAGES_BACK.into());
+    }
     for table in seal::tables(conn)? {
-        let mut check = conn.prepare(&format!("PRAGMA quick_check('{}')", table.name))?;
-        let said: Vec<String> = check.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
-        for problem in said.into_iter().filter(|said| said != "ok") {
-            found.wrong(format!("{}: {problem}", table.name));
-        }
         if let Some(row) = seal::first_unproven(conn, &table)? {
             found.wrong(format!("{row} does not match its checksum"));
         }
@@ -179,7 +181,8 @@ fn small(conn: &Connection, found: &mut Verified) -> rusqlite::Result<()> {
     books(conn, found)
 }
 
-/// Recorded = delivered + stored + losses, for each user; and every loss is listed.
+/// Recorded = delivered + stored + losses, for each user; every loss is listed, and no more has a receipt than was
+/// delivered.
 fn books(conn: &Connection, found: &mut Verified) -> rusqlite::Result<()> {
     type Sums = BTreeMap<(u32, String), i64>;
     let sums = |sql: &str| -> rusqlite::Result<Sums> {
@@ -191,8 +194,17 @@ fn books(conn: &Connection, found: &mut Verified) -> rusqlite::Result<()> {
         "SELECT owner, 'stored', sum(coalesce(events, 0)) FROM sessions
          WHERE state IN ('completed', 'quarantined') GROUP BY owner",
     )?;
-    let owners: std::collections::BTreeSet<u32> =
-        counters.keys().chain(listed.keys()).chain(stored.keys()).map(|(owner, _)| *owner).collect();
+    // Receipts expire, so that there may be fewer.
+    let receipts = sums(
+        "SELECT owner, 'receipts', sum(coalesce(events, 0)) FROM sessions WHERE state = 'delivered' GROUP BY owner",
+    )?;
+    let owners: std::collections::BTreeSet<u32> = counters
+        .keys()
+        .chain(listed.keys())
+        .chain(stored.keys())
+        .chain(receipts.keys())
+        .map(|(owner, _)| *owner)
+        .collect();
     for owner in owners {
         let of = |sums: &Sums, name: &str| sums.get(&(owner, name.to_owned())).copied().unwrap_or(0);
         let mut lost = 0;
@@ -205,7 +217,10 @@ fn books(conn: &Connection, found: &mut Verified) -> rusqlite::Result<()> {
             }
         }
         let (recorded, delivered) = (of(&counters, RECORDED), of(&counters, "delivered"));
-        let stored = of(&stored, "stored");
+        let (stored, receipts) = (of(&stored, "stored"), of(&receipts, "receipts"));
+        if receipts > delivered {
+            found.wrong(format!("user {owner}: {delivered} events delivered, but receipts for {receipts}"));
+        }
         if recorded != delivered + stored + lost {
             found.wrong(format!(
                 "user {owner}: {recorded} events recorded, but {delivered} delivered, {stored} stored, {lost} lost"
@@ -247,7 +262,7 @@ fn sessions(conn: &Connection, after: i64, found: &mut Verified) -> rusqlite::Re
     Ok(last.map_or(Step::Strays(0), Step::Sessions))
 }
 
-/// Events that belong to no session.
+/// Events that belong to no session, or whose playhead, which no checksum covers, is not that of their body.
 fn strays(conn: &Connection, after: i64, found: &mut Verified) -> rusqlite::Result<Step> {
     let end: Option<i64> = conn
         .prepare_cached("SELECT id FROM events WHERE id > ?1 ORDER BY id LIMIT 1 OFFSET ?2")?
@@ -264,5 +279,32 @@ fn strays(conn: &Connection, after: i64, found: &mut Verified) -> rusqlite::Resu
         let (id, session): (i64, i64) = (row.get(0)?, row.get(1)?);
         found.wrong(format!("event {id}: is none of session {session}"));
     }
+    let mut query =
+        conn.prepare_cached("SELECT id, playhead, body FROM events WHERE id > ?1 AND id <= ?2")?;
+    let mut rows = query.query(params![after, end.unwrap_or(i64::MAX)])?;
+    while let Some(row) = rows.next()? {
+        let (id, playhead): (i64, f64) = (row.get(0)?, row.get(1)?);
+        if playhead_in(row.get_ref(2)?.as_str()?).is_some_and(|said| !alike(said, playhead)) {
+            found.wrong(format!("event {id}: its body has another playhead than {playhead}"));
+        }
+    }
     Ok(end.map_or(Step::Done, Step::Strays))
+}
+
+fn playhead_in(body: &str) -> Option<f64> {
+    #[derive(serde::Deserialize)]
+    struct Event {
+        #[serde(rename = "mediaCollection")]
+        collection: Collection,
+    }
+    #[derive(serde::Deserialize)]
+    struct Collection {
+        playhead: f64,
+    }
+    serde_json::from_str::<Event>(body).ok().map(|event| event.collection.playhead)
+}
+
+/// Whether two readings of one number agree: the last bit may differ.
+fn alike(one: f64, other: f64) -> bool {
+    (one - other).abs() <= 1e-9 * one.abs().max(1.0)
 }

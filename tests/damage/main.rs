@@ -10,6 +10,7 @@ mod service;
 
 mod cases;
 mod harm;
+mod indexes;
 mod live;
 mod made;
 mod trials;

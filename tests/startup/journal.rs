@@ -55,6 +55,71 @@ fn a_second_instance_gives_up_at_once_and_names_the_first() {
 }
 
 #[test]
+fn a_second_instance_gives_up_at_once_even_where_the_lock_file_was_removed() {
+    let place = Place::new(NOWHERE, "");
+    let service = place.start();
+    service.record("first", &crate::service::start_event("here"));
+    let pid = service.child.id();
+    let own = fs::read_to_string(&place.config).unwrap();
+    let other = place.dir.path().join("other.sock");
+    place.configure(NOWHERE, &format!("api.socket = {:?}", other.to_str().unwrap()));
+    let lock = place.journal().with_extension("db.lock");
+    let before = files(&place).into_iter().map(|(path, _)| path).collect::<Vec<_>>();
+    let tries: Vec<_> = (0..3)
+        .map(|_| {
+            fs::remove_file(&lock).unwrap();
+            refused(&place)
+        })
+        .collect();
+    for refused in &tries {
+        assert_eq!(refused.code, Some(1), "{}", refused.said);
+        assert!(refused.said.contains(&format!("is in use by process {pid}:")), "{}", refused.said);
+    }
+    assert!(tries.iter().map(|refused| refused.after).min() < Some(Duration::from_secs(1)));
+    assert_eq!(files(&place).into_iter().map(|(path, _)| path).collect::<Vec<_>>(), before);
+    // The next thing that is recorded puts the lock back.
+    fs::write(&place.config, own).unwrap();
+    service.record("second", &crate::service::start_event("here"));
+    assert_eq!(fs::read_to_string(&lock).unwrap(), pid.to_string());
+    assert!(fs::File::open(&lock).unwrap().try_lock().is_err());
+}
+
+#[test]
+fn a_folder_that_a_group_may_write_to_is_refused() {
+    use std::os::unix::fs::PermissionsExt;
+    let place = Place::new(NOWHERE, "");
+    let folder = place.journal().parent().unwrap().to_owned();
+    fs::create_dir_all(&folder).unwrap();
+    for (mode, what) in [(0o775, "group"), (0o770, "group"), (0o757, "every user")] {
+        fs::set_permissions(&folder, fs::Permissions::from_mode(mode)).unwrap();
+        let refused = refused(&place);
+        assert_eq!(refused.code, Some(1), "{}", refused.said);
+        for part in [what, folder.to_str().unwrap(), "journal.path"] {
+            assert!(refused.said.contains(part), "{part}: {}", refused.said);
+        }
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);
+    }
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).unwrap();
+    place.start();
+}
+
+#[test]
+fn copies_that_a_crash_left_go_at_the_next_start() {
+    let place = Place::new(NOWHERE, "");
+    used(&place);
+    let copies = [".new", ".salvaging", ".verifying-1", ".verifying-1-wal"]
+        .map(|suffix| PathBuf::from(format!("{}{suffix}", place.journal().display())));
+    for copy in &copies {
+        fs::copy(place.journal(), copy).unwrap();
+    }
+    let service = place.start();
+    for copy in &copies {
+        assert!(!copy.exists(), "{}", copy.display());
+    }
+    assert_eq!(service.status()["sessions"]["completed"], 1);
+}
+
+#[test]
 fn the_lock_of_a_killed_service_holds_nobody_up() {
     let place = Place::new(NOWHERE, "");
     let service = place.start();

@@ -46,6 +46,7 @@ fn dirty_start_killed_within_50_ms_again_and_again() {
 
 #[test]
 fn dirty_start_two_at_once_one_serves_and_the_other_says_so() {
+    let mut best = Duration::MAX;
     for _ in 0..5 {
         let place = Place::new(NOWHERE, QUICK);
         let mut children: Vec<_> =
@@ -59,12 +60,13 @@ fn dirty_start_two_at_once_one_serves_and_the_other_says_so() {
         let said = String::from_utf8_lossy(&loser.stderr).into_owned();
         assert_eq!(loser.status.code(), Some(1), "{said}");
         assert!(said.contains("in use by") || said.contains("taken by"), "{said}");
-        // Far more than the second that is promised: the machine is busy with other tests.
-        assert!(after < Duration::from_secs(10), "{after:?}");
+        best = best.min(after);
         wait_for("the other one to serve", || crate::service::connect(&place.socket()).ok());
         children[0].kill().unwrap();
         children[0].wait().unwrap();
     }
+    // Of five tries the best one counts: the machine may be busy with other tests.
+    assert!(best < Duration::from_secs(1), "{best:?}");
 }
 
 #[test]

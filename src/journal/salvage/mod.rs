@@ -51,7 +51,7 @@ pub(super) struct Salvaged {
 /// Whether synced commits stand in the log behind a place that SQLite does not get past, which it would drop without
 /// a word. Cheap: the log is short, and mostly there is none.
 pub(super) fn log_is_damaged(path: &Path) -> io::Result<bool> {
-    match std::fs::metadata(super::schema::beside(path, "-wal")) {
+    match std::fs::metadata(super::files::beside(path, "-wal")) {
         Ok(log) if log.len() > 0 && path.exists() => {}
         _ => return Ok(false),
     }

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use super::record::{self, Cell, Kind, PAGE, u32_at};
 use super::wal::Wal;
-use crate::journal::schema::beside;
+use crate::journal::files::beside;
 
 /// Kinds of pages in the pointer map.
 const FREE_PAGE: u8 = 2;

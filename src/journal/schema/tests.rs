@@ -1,4 +1,8 @@
 use super::*;
+use crate::clock::Reading;
+use crate::journal::attach::open;
+use crate::journal::fault::OpenError;
+use crate::journal::files::beside;
 
 const NOW: Reading = Reading { wall_ms: 1_780_000_000_000, boot_ms: 1000 };
 

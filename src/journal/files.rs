@@ -1,0 +1,122 @@
+//! The files of a journal: where they are, whose they are, who holds them.
+
+use std::fs::{self, File, TryLockError};
+use std::io::{self, Read, Seek, Write};
+use std::path::{Path, PathBuf};
+
+use super::fault::OpenError;
+
+/// Removes a file that may be gone already.
+pub(super) fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
+}
+
+/// The lock as it has to be held: `held`, unless its file was removed.
+pub(super) fn lock_again(path: &Path, held: &File) -> Result<File, OpenError> {
+    use std::os::unix::fs::MetadataExt;
+    let dir = folder(path);
+    make_private_dir(dir)?;
+    let lock_path = beside(path, ".lock");
+    let failed =
+        |source| OpenError::Io { doing: "looking at the lock file", path: lock_path.clone(), source };
+    let mine = held.metadata().map_err(failed)?;
+    match fs::metadata(&lock_path) {
+        Ok(found) if (found.dev(), found.ino()) == (mine.dev(), mine.ino()) => {
+            held.try_clone().map_err(failed)
+        }
+        _ => lock(path),
+    }
+}
+
+pub(super) fn make_private_dir(dir: &Path) -> Result<(), OpenError> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(dir).map_err(|source| OpenError::Io {
+        doing: "making the journal's folder",
+        path: dir.to_owned(),
+        source,
+    })
+}
+
+pub(super) fn private_file(path: &Path) -> fs::OpenOptions {
+    let mut options = File::options();
+    options.read(true).write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let _ = path;
+    options
+}
+
+/// Who holds the journal's main file open: a service whose lock file was removed, or another program.
+pub(super) fn holder(path: &Path) -> Result<Option<String>, OpenError> {
+    use rustix::process::{Flock, FlockType, fcntl_getlk};
+    let file = match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        file => file,
+    };
+    let held = file.and_then(|file| Ok(fcntl_getlk(&file, &Flock::from(FlockType::WriteLock))?));
+    let held = held.map_err(|source| OpenError::Io {
+        doing: "looking who uses the journal",
+        path: path.to_owned(),
+        source,
+    })?;
+    Ok(held.map(|lock| match lock.pid {
+        Some(pid) => format!("process {}", pid.as_raw_nonzero()),
+        None => "another process".to_owned(),
+    }))
+}
+
+/// The folder that a path is in.
+pub(super) fn folder(path: &Path) -> &Path {
+    path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// The path of a companion file, for example `journal.db-wal`.
+pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+pub(super) fn lock(path: &Path) -> Result<File, OpenError> {
+    let lock_path = beside(path, ".lock");
+    let failed = |doing, source| OpenError::Io { doing, path: lock_path.clone(), source };
+    let mut lock =
+        private_file(&lock_path).open(&lock_path).map_err(|e| failed("opening the lock file", e))?;
+    match lock.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let mut holder = String::new();
+            let _ = lock.read_to_string(&mut holder);
+            let holder = match holder.trim() {
+                "" => "another process".to_owned(),
+                pid => format!("process {pid}"),
+            };
+            return Err(OpenError::InUse { path: path.to_owned(), holder });
+        }
+        Err(TryLockError::Error(error)) => return Err(failed("locking", error)),
+    }
+    // Only for the message above: the lock is what counts.
+    let _ = lock.set_len(0);
+    let _ = lock.rewind();
+    let _ = write!(lock, "{}", std::process::id());
+    Ok(lock)
+}
+
+/// Makes the directory entry of a new journal durable before anything in it is acknowledged.
+pub(super) fn sync_dir(path: &Path) -> Result<(), OpenError> {
+    let dir = folder(path);
+    File::open(dir).and_then(|dir| dir.sync_all()).map_err(|source| OpenError::Io {
+        doing: "syncing the journal's folder",
+        path: dir.to_owned(),
+        source,
+    })
+}

@@ -1,0 +1,157 @@
+//! Puts a new journal in the place of a damaged one, with what can be saved.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rusqlite::Connection;
+
+use super::fault::{OpenError, is_storage};
+use super::files::{beside, private_file, remove, sync_dir};
+use super::salvage::{self, Salvaged, Trouble};
+use super::{aside, schema, seal};
+use crate::clock::Reading;
+
+/// A damaged journal that was replaced.
+#[derive(Debug)]
+pub(super) struct SetAside {
+    /// Where it was put.
+    pub(super) path: PathBuf,
+    /// What was saved of it; `None` when another process did and was interrupted, or when nothing could be.
+    pub(super) salvaged: Option<Salvaged>,
+}
+
+impl SetAside {
+    /// Says what happened.
+    pub(super) fn tell(&self) {
+        let path = self.path.display();
+        match &self.salvaged {
+            None => tracing::error!("the journal was damaged; it was kept as {path} and a new one was begun"),
+            Some(Salvaged { sessions, quarantined, events, lost, consent_unknown }) => {
+                tracing::error!(
+                    "the journal was damaged; it was kept as {path} and a new one was begun: {sessions} sessions \
+                     saved, {quarantined} set apart as corrupt, {events} events in them, {lost} events lost"
+                );
+                if *consent_unknown {
+                    tracing::error!(
+                        "whether the person had opted out could not be read: nothing is sent until \
+                         `afterplay consent in` or `afterplay consent out` says so"
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// Replaces a damaged journal by a new one, with what can be saved. No connection to it may be open.
+pub(super) fn begin_anew(path: &Path, now: &Reading) -> Result<(Connection, Option<SetAside>), OpenError> {
+    let set_aside = replace(path, now)?;
+    let conn = schema::connect(path)?;
+    aside::tidy(path);
+    Ok((conn, Some(set_aside)))
+}
+
+/// Where a new journal is while it is written, and when it is whole.
+const SALVAGING: &str = ".salvaging";
+const SALVAGED: &str = ".salvaged";
+
+/// Puts a new journal in the place of a damaged one, with what can be saved.
+fn replace(path: &Path, now: &Reading) -> Result<SetAside, OpenError> {
+    let (part, whole) = (beside(path, SALVAGING), beside(path, SALVAGED));
+    let io = |doing, path: &Path| {
+        let path = path.to_owned();
+        move |source| OpenError::Io { doing, path, source }
+    };
+    remove(&part).map_err(io("removing", &part))?;
+    private_file(&part).open(&part).map_err(io("making", &part))?;
+    let salvaged = match fill(path, &part, now) {
+        Ok(salvaged) => Some(salvaged),
+        Err(Trouble::Io(source)) => return Err(io("saving what can be saved into", &part)(source)),
+        Err(Trouble::Sqlite(source)) if is_storage(&source) => {
+            return Err(OpenError::Sqlite { path: part, source });
+        }
+        // Intake must go on: the damaged file is kept.
+        Err(Trouble::Sqlite(error)) => {
+            tracing::error!("nothing could be saved of the damaged journal: {error}");
+            let aside = set_aside(path, now)?;
+            remove(&part).map_err(io("removing", &part))?;
+            return Ok(SetAside { path: aside, salvaged: None });
+        }
+    };
+    File::open(&part).and_then(|file| file.sync_all()).map_err(io("syncing", &part))?;
+    fs::rename(&part, &whole).map_err(io("renaming", &part))?;
+    sync_dir(path)?;
+    let path = finish(path, now)?.map_or_else(|| path.to_owned(), |aside| aside.path);
+    Ok(SetAside { path, salvaged })
+}
+
+/// The last steps of a replacement, or of one that was interrupted there.
+pub(super) fn finish(path: &Path, now: &Reading) -> Result<Option<SetAside>, OpenError> {
+    let whole = beside(path, SALVAGED);
+    if !whole.exists() {
+        return Ok(None);
+    }
+    let aside = set_aside(path, now)?;
+    let renamed = fs::rename(&whole, path);
+    renamed.map_err(|source| OpenError::Io { doing: "renaming", path: whole, source })?;
+    sync_dir(path)?;
+    Ok(Some(SetAside { path: aside, salvaged: None }))
+}
+
+/// Writes what can be saved of the journal at `path` into the empty file `part`.
+fn fill(path: &Path, part: &Path, now: &Reading) -> Result<Salvaged, Trouble> {
+    let mut conn = schema::open_connection(part)?;
+    conn.pragma_update(None, "page_size", schema::PAGE_BYTES)?;
+    conn.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
+    conn.pragma_update(None, "application_id", schema::APPLICATION_ID)?;
+    // Nobody reads the file before it is whole and synced; what a crash leaves of it is removed.
+    conn.pragma_update_and_check(None, "journal_mode", "OFF", |_| Ok(()))?;
+    conn.pragma_update(None, "synchronous", "OFF")?;
+    // What a row points to may be gone.
+    conn.pragma_update(None, "foreign_keys", "OFF")?;
+    schema::migrate(&mut conn, part).map_err(|error| match error {
+        OpenError::Sqlite { source, .. } => Trouble::Sqlite(source),
+        error => Trouble::Io(io::Error::other(error)),
+    })?;
+    seal::install(&conn)?;
+    let salvaged = salvage::copy(path, schema::is_foreign(path)?, &mut conn, now)?;
+    schema::skip_numbers(&conn)?;
+    conn.close().map_err(|(_, error)| error)?;
+    Ok(salvaged)
+}
+
+/// A damaged journal's files, in the order in which they are moved. Without its log the main file would pass for a
+/// journal that lacks its last commits, so it goes first.
+const MOVED: [&str; 4] = ["", "-wal", "-shm", "-journal"];
+
+/// Moves a damaged journal and its companions out of the way, under one new name.
+fn set_aside(path: &Path, now: &Reading) -> Result<PathBuf, OpenError> {
+    let failed = |path: &Path| {
+        let path = path.to_owned();
+        move |source| OpenError::Io { doing: "setting the damaged journal aside", path, source }
+    };
+    let aside = aside::name(path, now).map_err(failed(path))?;
+    for suffix in MOVED {
+        let from = beside(path, suffix);
+        match fs::rename(&from, beside(&aside, suffix)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            moved => moved.map_err(failed(&from))?,
+        }
+        if suffix.is_empty() {
+            sync_dir(path)?;
+        }
+    }
+    Ok(aside)
+}
+
+/// What a crash behind the first of these moves left: the rest goes where the main file is.
+pub(super) fn take_up_interrupted(path: &Path, now: &Reading) -> Result<(), OpenError> {
+    let left = MOVED[1..].iter().any(|suffix| beside(path, suffix).exists());
+    if left && !path.exists() {
+        set_aside(path, now)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;
