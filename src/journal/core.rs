@@ -544,7 +544,7 @@ impl Core {
         self.checkpoint_quietly();
     }
 
-    fn checkpoint_quietly(&mut self) {
+    pub(super) fn checkpoint_quietly(&mut self) {
         if let Err(error) = self.conn.execute_batch("PRAGMA wal_checkpoint(PASSIVE)") {
             tracing::debug!("no checkpoint for now: {error}");
             // A sync may be what failed.
