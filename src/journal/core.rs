@@ -538,6 +538,8 @@ impl Core {
     /// Gives pages that deliveries have freed back to a disk that is full. The WAL keeps its blocks: they would be
     /// gone. A try: it may lack the space itself.
     fn shrink(&mut self) {
+        // First, so that the main file grows into what was just given up and the WAL begins anew in its own blocks.
+        self.checkpoint_quietly();
         if let Err(error) = self.vacuum(SHRINK_PAGES) {
             tracing::debug!("the journal could not be made smaller: {error}");
         }
