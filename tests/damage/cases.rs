@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use afterplay::event::EventType;
 use afterplay::journal::{Append, NewEvent, verify_file};
-use afterplay::session::{Consent, State, Why};
+use afterplay::session::{Consent, Loss, State, Why};
 
 use crate::journal::{Open, ROOT};
 use crate::made::{self, Made, OWNERS, PAGE, folder, journal_in, key};
@@ -15,7 +15,7 @@ fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().build().unwrap()
 }
 
-fn asides(dir: &Path) -> Vec<String> {
+pub(crate) fn asides(dir: &Path) -> Vec<String> {
     let names = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let mut asides: Vec<String> =
         names.filter(|name| name.contains(".damaged-") && !name.ends_with("-wal")).collect();
@@ -123,6 +123,40 @@ fn the_last_three_damaged_journals_are_kept() {
     assert!(newest.starts_with("somebody's notes 4"));
 }
 
+/// An event counts as saved only if it proves itself: what is set apart says how much of it is gone.
+#[test]
+fn an_event_that_does_not_prove_itself_is_not_saved() {
+    let made = small();
+    let (hit, at) = made
+        .sessions
+        .iter()
+        .filter(|(_, truth)| truth.state == State::Completed)
+        .find_map(|(key, _)| {
+            let body = format!("framesPerSecond\":2}},\"customMetadata\":{{\"a\":\"{key}");
+            Some((key.clone(), *find(&made.main, body.as_bytes()).first()?))
+        })
+        .unwrap();
+    let dir = folder();
+    let path = journal_in(dir.path());
+    let mut main = made.main.clone();
+    main[at] ^= 1;
+    // Else nobody would look before it is sent.
+    main[100..200].fill(0xff);
+    fs::write(&path, main).unwrap();
+    let open = Open::at(&path, &made.clock());
+    assert_eq!(asides(dir.path()).len(), 1);
+    let status = runtime().block_on(open.journal.status(ROOT)).unwrap();
+    assert_eq!(status.losses.get(&Loss::Corrupt), Some(&1), "{status:?}");
+    let expected = truth(&made).into_iter().map(|(key, state)| {
+        let state = if key == hit { State::Quarantined } else { state };
+        (key, state)
+    });
+    assert!(runtime().block_on(states(&open)).into_iter().eq(expected));
+    open.close();
+    let found = verify_file(&path).unwrap().unwrap();
+    assert!(found.sound, "{found:?}");
+}
+
 #[test]
 fn a_salvage_that_was_cut_off_is_begun_again_or_ended() {
     let made = small();
@@ -183,7 +217,7 @@ fn a_write_that_was_cut_off_is_no_damage() {
             let open = made::open(&path, &made.clock());
             let status = runtime().block_on(open.journal.status(ROOT)).unwrap();
             assert!(asides(dir.path()).is_empty(), "{what} of {frames}, zeroed: {zeroed}");
-            assert_eq!(status.losses.get(&afterplay::session::Loss::Corrupt), None);
+            assert_eq!(status.losses.get(&Loss::Corrupt), None);
             open.close();
         }
     }

@@ -39,6 +39,8 @@ pub(crate) struct Harmed {
     pub(crate) place: String,
     /// The last commits of the log may look as if they had never been synced.
     pub(crate) tail: bool,
+    /// What was known of the boots may be gone, so that times are estimated anew.
+    pub(crate) boots_gone: bool,
 }
 
 /// Where a file is divided into units: the start of the first and the size of each.
@@ -142,5 +144,5 @@ pub(crate) fn harm(made: &Made, harm: Harm, in_log: bool, dice: &mut Dice) -> Ha
         [first, .., last] => format!("{first} to {last} of {count}"),
         [only] => format!("{only} of {count}"),
     };
-    Harmed { main, wal, touched, tail, place }
+    Harmed { main, wal, touched, tail, place, boots_gone: false }
 }
