@@ -158,7 +158,8 @@ fn full_disk_deliveries_are_settled_while_others_take_every_block_that_comes_fre
         // Also when it fails: a filler without an end would hang the test.
         let _over = Over(&over);
         wait_for("the disk to be full", || {
-            matches!(round.books.record(&mut service.connect(), "more", 4, 4000), Came::Refused(_)).then_some(())
+            matches!(round.books.record(&mut service.connect(), "more", 4, 4000), Came::Refused(_))
+                .then_some(())
         });
         round.deliver(&service);
     });
