@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::made::{Made, PAGE};
+use crate::made::{BOOT, Made, PAGE};
 
 /// A cheap, repeatable source of numbers (splitmix64).
 pub(crate) struct Dice(pub(crate) u64);
@@ -139,10 +139,13 @@ pub(crate) fn harm(made: &Made, harm: Harm, in_log: bool, dice: &mut Dice) -> Ha
             keys_in(&made.wal[LOG.range(n)], &mut touched);
         }
     }
+    let boots_gone = hit.iter().any(|n| {
+        *n < count && original[units.range(*n)].windows(BOOT.len()).any(|text| text == BOOT.as_bytes())
+    });
     let place = match hit.as_slice() {
         [] => String::new(),
         [first, .., last] => format!("{first} to {last} of {count}"),
         [only] => format!("{only} of {count}"),
     };
-    Harmed { main, wal, touched, tail, place, boots_gone: false }
+    Harmed { main, wal, touched, tail, place, boots_gone }
 }

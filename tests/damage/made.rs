@@ -19,6 +19,8 @@ use crate::journal::{self, Open, ROOT};
 
 pub(crate) const OWNERS: [u32; 2] = [1000, 2000];
 pub(crate) const PAGE: usize = 4096;
+/// What the kernel says of the boot.
+pub(crate) const BOOT: &str = "boot-1";
 
 fn policy() -> Policy {
     Policy {
@@ -219,7 +221,7 @@ impl Made {
     pub(crate) async fn from(first: usize, in_main: usize, in_wal: usize, events: usize) -> Made {
         let dir = folder();
         let path = journal_in(dir.path());
-        let clock = ManualClock::at(1_795_000_000_000, "boot-1");
+        let clock = ManualClock::at(1_795_000_000_000, BOOT);
         let open = self::open(&path, &clock);
         let mut acknowledged = record(&open.journal, &clock, first..first + in_main, events).await;
         open.close();
@@ -245,7 +247,7 @@ impl Made {
     pub(crate) fn clock(&self) -> Arc<ManualClock> {
         let now = Clock::Manual(self.clock.clone()).now();
         let passed = now.boot_ms - 1000;
-        let clock = ManualClock::at(now.wall_ms - passed, "boot-1");
+        let clock = ManualClock::at(now.wall_ms - passed, BOOT);
         clock.advance(Duration::from_millis(passed.unsigned_abs()));
         clock
     }
