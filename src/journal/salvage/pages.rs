@@ -171,7 +171,8 @@ impl Pages {
             let mut age = 0;
             while let Some(version) = self.version(no, age)? {
                 let older = age > 0 || version.whole == Some(false);
-                let sound = self.rows_of(no, &version.bytes, age, older, &mut take)?;
+                let vouched = version.whole != Some(false);
+                let sound = self.rows_of(no, &version.bytes, age, (older, vouched), &mut take)?;
                 if version.whole == Some(true) || (sound && version.whole.is_none()) {
                     break;
                 }
@@ -186,7 +187,7 @@ impl Pages {
         no: u32,
         page: &[u8],
         age: usize,
-        older: bool,
+        (older, vouched): (bool, bool),
         take: &mut impl FnMut(&Found<'_>) -> io::Result<bool>,
     ) -> io::Result<bool> {
         let kind = match record::kind(no, page) {
@@ -204,7 +205,7 @@ impl Pages {
             };
             let rowid = (kind == Kind::TableLeaf).then(|| cell.map_or(0, |cell| cell.rowid));
             let payload = payload.unwrap_or_default();
-            sound &= take(&Found { page: no, rowid, payload: &payload, older })?;
+            sound &= take(&Found { page: no, rowid, payload: &payload, older, vouched })?;
         }
         Ok(sound)
     }
@@ -219,4 +220,6 @@ pub(super) struct Found<'a> {
     pub(super) payload: &'a [u8],
     /// Whether it may not be the newest: the page has a newer version, or one that the log does not vouch for.
     pub(super) older: bool,
+    /// Whether the log vouches for the page, or it is the main file's.
+    pub(super) vouched: bool,
 }
