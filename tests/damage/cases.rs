@@ -143,7 +143,7 @@ fn an_event_that_does_not_prove_itself_is_not_saved() {
     // Else nobody would look before it is sent.
     main[100..200].fill(0xff);
     fs::write(&path, main).unwrap();
-    let open = Open::at(&path, &made.clock());
+    let open = made::open(&path, &made.clock());
     assert_eq!(asides(dir.path()).len(), 1);
     let status = runtime().block_on(open.journal.status(ROOT)).unwrap();
     assert_eq!(status.losses.get(&Loss::Corrupt), Some(&1), "{status:?}");
