@@ -3,5 +3,7 @@
 
 #[path = "../../tests/fuzz/targets.rs"]
 mod targets;
+#[path = "../within.rs"]
+mod within;
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| targets::request(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| within::time(targets::request, data));

@@ -540,13 +540,15 @@ impl Core {
     /// Gives pages that deliveries have freed back to a disk that is full. The WAL keeps its blocks: they would be
     /// gone. A try: it may lack the space itself.
     fn shrink(&mut self) {
+        // First, so that the main file grows into what was just given up and the WAL begins anew in its own blocks.
+        self.checkpoint_quietly();
         if let Err(error) = self.vacuum(SHRINK_PAGES) {
             tracing::debug!("the journal could not be made smaller: {error}");
         }
         self.checkpoint_quietly();
     }
 
-    fn checkpoint_quietly(&mut self) {
+    pub(super) fn checkpoint_quietly(&mut self) {
         if let Err(error) = self.conn.execute_batch("PRAGMA wal_checkpoint(PASSIVE)") {
             tracing::debug!("no checkpoint for now: {error}");
             // A sync may be what failed.

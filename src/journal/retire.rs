@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::core::{Core, ROW_BYTES};
 use super::outbox::wait_set;
+use super::schema::PAGE_BYTES;
 use super::{Refusal, aside};
 use crate::clock::Moment;
 use crate::session::Loss;
@@ -14,6 +15,8 @@ const EXPIRY_EVERY_MS: i64 = 3_600_000;
 const VACUUM_PAGES: i64 = 256;
 /// The same with each delivery on a full disk, where the WAL has little room.
 const VACUUM_PAGES_SHORT: i64 = 16;
+/// Pages that the file may be too long by until some later checkpoint: fewer are not worth one of their own.
+const SLACK_PAGES: i64 = 64;
 
 impl Core {
     /// Deletes the events of a session; answers how many of them came from a player.
@@ -52,7 +55,11 @@ impl Core {
     /// Gives some free pages back to the file system, in a commit of its own while nobody waits for one.
     pub(super) fn give_back(&mut self) {
         match self.give_some_back() {
-            Ok(more) => self.hollow = more,
+            Ok(true) => {}
+            Ok(false) => {
+                self.hollow = false;
+                self.shorten();
+            }
             Err(refusal) => {
                 self.hollow = false;
                 tracing::debug!("the journal could not be made smaller: {refusal}");
@@ -74,6 +81,19 @@ impl Core {
         self.commit()?;
         // Where a step frees nothing, neither would the next one.
         Ok((1..before).contains(&free(self)?))
+    }
+
+    /// The file gets shorter only when what the WAL says of it has reached it, which may be long after the last write.
+    fn shorten(&mut self) {
+        let pages = self
+            .conn
+            .prepare_cached("PRAGMA page_count")
+            .and_then(|mut count| count.query_row([], |row| row.get::<_, i64>(0)));
+        let bytes = std::fs::metadata(self.path()).map_or(0, |file| file.len());
+        let held = i64::try_from(bytes).unwrap_or(i64::MAX) / PAGE_BYTES;
+        if pages.is_ok_and(|pages| held - pages > SLACK_PAGES) {
+            self.checkpoint_quietly();
+        }
     }
 
     /// Gives so many free pages back to the file system.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use afterplay::event::EventType;
 use afterplay::journal::{Append, NewEvent, verify_file};
-use afterplay::session::{Consent, State, Why};
+use afterplay::session::{Consent, Loss, State, Why};
 
 use crate::journal::{Open, ROOT};
 use crate::made::{self, Made, OWNERS, PAGE, folder, journal_in, key};
@@ -15,7 +15,7 @@ fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().build().unwrap()
 }
 
-fn asides(dir: &Path) -> Vec<String> {
+pub(crate) fn asides(dir: &Path) -> Vec<String> {
     let names = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let mut asides: Vec<String> =
         names.filter(|name| name.contains(".damaged-") && !name.ends_with("-wal")).collect();
@@ -90,7 +90,10 @@ fn no_bit_of_a_state_hides_a_session_or_sends_it_again() {
 #[test]
 fn what_cannot_be_known_of_consent_holds_everything_back() {
     let made = small();
-    let settings: Vec<usize> = find(&made.main, b"schema2").iter().map(|at| at / PAGE).collect();
+    // The setting's name is followed by its value, a number.
+    let is_setting = |at: &usize| made.main.get(at + 6).is_some_and(u8::is_ascii_digit);
+    let settings: Vec<usize> =
+        find(&made.main, b"schema").into_iter().filter(is_setting).map(|at| at / PAGE).collect();
     assert!(!settings.is_empty(), "the search must be able to find something");
     let after = |zeroed: &[usize]| {
         let dir = folder();
@@ -121,6 +124,40 @@ fn the_last_three_damaged_journals_are_kept() {
     }
     let newest = fs::read_to_string(dir.path().join(asides(dir.path()).pop().unwrap())).unwrap();
     assert!(newest.starts_with("somebody's notes 4"));
+}
+
+/// An event counts as saved only if it proves itself: what is set apart says how much of it is gone.
+#[test]
+fn an_event_that_does_not_prove_itself_is_not_saved() {
+    let made = small();
+    let (hit, at) = made
+        .sessions
+        .iter()
+        .filter(|(_, truth)| truth.state == State::Completed)
+        .find_map(|(key, _)| {
+            let body = format!("framesPerSecond\":2}},\"customMetadata\":{{\"a\":\"{key}");
+            Some((key.clone(), *find(&made.main, body.as_bytes()).first()?))
+        })
+        .unwrap();
+    let dir = folder();
+    let path = journal_in(dir.path());
+    let mut main = made.main.clone();
+    main[at] ^= 1;
+    // Else nobody would look before it is sent.
+    main[100..200].fill(0xff);
+    fs::write(&path, main).unwrap();
+    let open = made::open(&path, &made.clock());
+    assert_eq!(asides(dir.path()).len(), 1);
+    let status = runtime().block_on(open.journal.status(ROOT)).unwrap();
+    assert_eq!(status.losses.get(&Loss::Corrupt), Some(&1), "{status:?}");
+    let expected = truth(&made).into_iter().map(|(key, state)| {
+        let state = if key == hit { State::Quarantined } else { state };
+        (key, state)
+    });
+    assert!(runtime().block_on(states(&open)).into_iter().eq(expected));
+    open.close();
+    let found = verify_file(&path).unwrap().unwrap();
+    assert!(found.sound, "{found:?}");
 }
 
 #[test]
@@ -183,7 +220,7 @@ fn a_write_that_was_cut_off_is_no_damage() {
             let open = made::open(&path, &made.clock());
             let status = runtime().block_on(open.journal.status(ROOT)).unwrap();
             assert!(asides(dir.path()).is_empty(), "{what} of {frames}, zeroed: {zeroed}");
-            assert_eq!(status.losses.get(&afterplay::session::Loss::Corrupt), None);
+            assert_eq!(status.losses.get(&Loss::Corrupt), None);
             open.close();
         }
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::made::{Made, PAGE};
+use crate::made::{BOOT, Made, PAGE};
 
 /// A cheap, repeatable source of numbers (splitmix64).
 pub(crate) struct Dice(pub(crate) u64);
@@ -39,6 +39,8 @@ pub(crate) struct Harmed {
     pub(crate) place: String,
     /// The last commits of the log may look as if they had never been synced.
     pub(crate) tail: bool,
+    /// What was known of the boots may be gone, so that times are estimated anew.
+    pub(crate) boots_gone: bool,
 }
 
 /// Where a file is divided into units: the start of the first and the size of each.
@@ -137,10 +139,13 @@ pub(crate) fn harm(made: &Made, harm: Harm, in_log: bool, dice: &mut Dice) -> Ha
             keys_in(&made.wal[LOG.range(n)], &mut touched);
         }
     }
+    let boots_gone = hit.iter().any(|n| {
+        *n < count && original[units.range(*n)].windows(BOOT.len()).any(|text| text == BOOT.as_bytes())
+    });
     let place = match hit.as_slice() {
         [] => String::new(),
         [first, .., last] => format!("{first} to {last} of {count}"),
         [only] => format!("{only} of {count}"),
     };
-    Harmed { main, wal, touched, tail, place }
+    Harmed { main, wal, touched, tail, place, boots_gone }
 }

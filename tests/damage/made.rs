@@ -19,6 +19,8 @@ use crate::journal::{self, Open, ROOT};
 
 pub(crate) const OWNERS: [u32; 2] = [1000, 2000];
 pub(crate) const PAGE: usize = 4096;
+/// What the kernel says of the boot.
+pub(crate) const BOOT: &str = "boot-1";
 
 fn policy() -> Policy {
     Policy {
@@ -212,18 +214,24 @@ pub(crate) async fn truth_of(journal: &Journal, key: &str) -> Result<Truth, Refu
 impl Made {
     /// `in_main` sessions in the main file, `in_wal` more in the log alone.
     pub(crate) async fn new(in_main: usize, in_wal: usize, events: usize) -> Made {
+        Made::from(0, in_main, in_wal, events).await
+    }
+
+    /// The same, with the keys from `first` on.
+    pub(crate) async fn from(first: usize, in_main: usize, in_wal: usize, events: usize) -> Made {
         let dir = folder();
         let path = journal_in(dir.path());
-        let clock = ManualClock::at(1_795_000_000_000, "boot-1");
+        let clock = ManualClock::at(1_795_000_000_000, BOOT);
         let open = self::open(&path, &clock);
-        let mut acknowledged = record(&open.journal, &clock, 0..in_main, events).await;
+        let mut acknowledged = record(&open.journal, &clock, first..first + in_main, events).await;
         open.close();
         let open = self::open(&path, &clock);
-        acknowledged += record(&open.journal, &clock, in_main..in_main + in_wal, events).await;
+        acknowledged +=
+            record(&open.journal, &clock, first + in_main..first + in_main + in_wal, events).await;
         let main = fs::read(&path).unwrap();
         let wal = if in_wal > 0 { fs::read(dir.path().join("journal.db-wal")).unwrap() } else { Vec::new() };
         let (mut sessions, mut dropped) = (BTreeMap::new(), BTreeSet::new());
-        for n in 0..in_main + in_wal {
+        for n in first..first + in_main + in_wal {
             match truth_of(&open.journal, &key(n)).await {
                 Ok(truth) => drop(sessions.insert(key(n), truth)),
                 Err(Refusal::UnknownSession) => drop(dropped.insert(key(n))),
@@ -239,7 +247,7 @@ impl Made {
     pub(crate) fn clock(&self) -> Arc<ManualClock> {
         let now = Clock::Manual(self.clock.clone()).now();
         let passed = now.boot_ms - 1000;
-        let clock = ManualClock::at(now.wall_ms - passed, "boot-1");
+        let clock = ManualClock::at(now.wall_ms - passed, BOOT);
         clock.advance(Duration::from_millis(passed.unsigned_abs()));
         clock
     }

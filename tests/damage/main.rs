@@ -9,6 +9,7 @@ mod journal;
 mod service;
 
 mod cases;
+mod foreign;
 mod harm;
 mod indexes;
 mod live;

@@ -209,6 +209,18 @@ impl Scene {
         self.network.ip(&self.network.far, &format!("addr {change} {ENDPOINT}/24 dev far"));
     }
 
+    /// Sends the device's packets from another of its addresses, as if it roamed.
+    pub(crate) fn roam(&self, to: u8) {
+        let own = Ipv4Addr::new(10, 55, 0, to);
+        self.network.ip(&self.network.device, &format!("addr replace {own}/24 dev near"));
+        self.network.ip(&self.network.device, &format!("route change 10.55.0.0/24 dev near src {own}"));
+    }
+
+    /// Where nobody listens, at the endpoint's address.
+    pub(crate) fn nobody() -> String {
+        format!("https://{ENDPOINT}:9/ee/va/v1/downloaded")
+    }
+
     /// Packets that the device has sent, or tried to.
     pub(crate) fn sent(&self) -> u64 {
         let shown =

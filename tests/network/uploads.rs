@@ -145,3 +145,27 @@ fn endpoint_500_link_flaps_consume_nothing() {
     assert_eq!(status["sessions"]["quarantined"], 0);
     assert_eq!(status["events"]["delivered"], status["events"]["acknowledged"]);
 }
+
+#[test]
+fn endpoint_on_a_way_that_changes_all_the_time_is_asked_once_a_second() {
+    let Some(scene) = Scene::make("roam", CONFIG) else { return };
+    // Each attempt ends at once, and only a new way ends the wait after it.
+    scene.place.configure(&Scene::nobody(), CONFIG);
+    let service = scene.start();
+    service.play("a");
+    for n in 0..10 {
+        scene.roam(2 + n % 2);
+        // A little longer than a burst of changes is waited out.
+        std::thread::sleep(Duration::from_millis(560));
+    }
+    let session = service.get("/v1/sessions/a");
+    let attempts = session["attempts"].as_array().unwrap();
+    let began: Vec<jiff::Timestamp> =
+        attempts.iter().map(|attempt| attempt["at"].as_str().unwrap().parse().unwrap()).collect();
+    assert!(began.len() >= 3, "a new way is tried: {session}");
+    for two in began.windows(2) {
+        let apart = two[1].as_millisecond().abs_diff(two[0].as_millisecond());
+        // The wall clock that tells may itself be set a little.
+        assert!(apart >= 950, "{apart} ms between two attempts: {session}");
+    }
+}

@@ -6,6 +6,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::books::{Books, Came};
@@ -15,6 +16,8 @@ use crate::service::{Place, Service, wait_for};
 
 /// Rounds at scale 1.
 const ROUNDS: u64 = 10;
+/// How soon a greedy neighbour has what comes free.
+const FILLED_EVERY: Duration = Duration::from_millis(100);
 /// Bytes of the small file system.
 const DISK: &str = "3m";
 
@@ -125,6 +128,52 @@ impl Round<'_> {
 
     fn down(&self) {
         self.endpoint.whenever("", Act::Answer(Reply::new(503, "")));
+    }
+}
+
+/// The WAL keeps its blocks whatever it holds: what it let go of others would have.
+#[test]
+fn full_disk_deliveries_are_settled_while_others_take_every_block_that_comes_free() {
+    let endpoint = Endpoint::start([]);
+    let place = Place::new(&endpoint.url(), KEYS);
+    let Some(disk) = Disk::mount(&place.dir.path().join("disk")) else { return };
+    let journal = disk.0.join("journal.db");
+    place.configure(&endpoint.url(), &format!("{KEYS}\njournal.path = {:?}", journal.to_str().unwrap()));
+    let service = place.start();
+    let mut round = Round { disk: &disk, endpoint: &endpoint, books: Books::default(), n: 0 };
+    round.down();
+    for n in 0..40 {
+        let key = round.key(&n.to_string());
+        let came = round.books.record(&mut service.connect(), &key, 4, 4000);
+        assert!(matches!(came, Came::Acknowledged), "{came:?}; {}", disk.listing());
+    }
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                disk.fill();
+                std::thread::sleep(FILLED_EVERY);
+            }
+        });
+        // Also when it fails: a filler without an end would hang the test.
+        let _over = Over(&over);
+        wait_for("the disk to be full", || {
+            matches!(round.books.record(&mut service.connect(), "more", 4, 4000), Came::Refused(_))
+                .then_some(())
+        });
+        round.deliver(&service);
+    });
+    disk.free();
+    round.books.check_delivered(&endpoint.requests());
+    assert!(service.stop().success());
+}
+
+/// Tells the filler to end, when dropped.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }
 

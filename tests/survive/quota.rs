@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::books::{Books, Came};
 use crate::endpoint::{Act, Endpoint, Reply};
-use crate::service::{Place, Service};
+use crate::service::{Place, Service, wait_for};
 
 const SMALL: &str = "journal.max_bytes = 2097152\njournal.max_percent_per_user = 100\nupload.thin = \"never\"\n\
     retry.initial = \"10ms\"\nretry.max = \"50ms\"\nupload.reconnect_jitter = \"0s\"";
@@ -62,6 +62,23 @@ fn quota_receipts_go_before_anything_is_refused() {
     service.wait_for_state(&format!("new{:03}", recorded - 1), "delivered");
     // What was delivered is room.
     assert!(matches!(books.record(&mut service.connect(), "after", 4, 4000), Came::Acknowledged));
+}
+
+#[test]
+fn what_was_delivered_leaves_the_disk_without_further_traffic() {
+    let endpoint = Endpoint::start([]);
+    endpoint.whenever("", Act::Answer(Reply::new(503, "")));
+    // A WAL of full length, which seldom reaches the file by itself.
+    let place = Place::new(&endpoint.url(), &format!("{SMALL}\njournal.max_bytes = 67108864"));
+    let service = place.start();
+    let mut books = Books::default();
+    assert_eq!(fill(&service, &mut books, "s", 60), 60);
+    endpoint.behave();
+    let _ = service.request("POST", "/v1/flush", b"");
+    service.wait_for_state("s059", "delivered");
+    let bytes = || std::fs::metadata(place.journal()).unwrap().len();
+    wait_for("the file to get short", || (bytes() < 512 << 10).then_some(()));
+    assert_eq!(service.status()["events"]["delivered"], books.acknowledged());
 }
 
 #[test]

@@ -102,11 +102,13 @@ pub(super) fn decide(finds: &Finds, columns: &Columns<'_>) -> Decision {
     let mut names = HashSet::new();
     // Of two sessions with one name the later one holds.
     for (id, find) in finds.sessions.iter().rev() {
-        // Neither the newest version of its page nor an index knows it any more: it was dropped.
-        if find.older && !finds.indexed.contains(id) {
+        let events = finds.events.get(id).unwrap_or(&nothing);
+        // No index knows it any more, nor does the newest version of its page; or it was open, and has no event: it
+        // was dropped.
+        let empty = events.is_empty() && columns.text(&find.values, "state") == "open";
+        if !finds.indexed.contains(id) && (find.older || empty) {
             continue;
         }
-        let events = finds.events.get(id).unwrap_or(&nothing);
         let Some((kept, opened)) = judge(find, events, columns) else { continue };
         let row = &kept.find.values;
         let (owner, key) = (columns.owner(row), columns.text(row, "key").to_owned());

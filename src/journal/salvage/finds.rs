@@ -180,7 +180,8 @@ impl Finds {
                 return true;
             }
         }
-        if found.rowid.is_none() && !found.older {
+        // A somewhat older index says too little of what came after it, but nothing wrong of what was there before.
+        if found.rowid.is_none() && found.vouched {
             self.take_index(&columns);
         }
         false

@@ -78,6 +78,19 @@ impl Pages {
         Ok(self.version(no, 0)?.map(|version| version.bytes))
     }
 
+    /// The newest version that the log does not vouch against: an old one in the wrong place would name pages as free
+    /// that hold something by now.
+    fn vouched(&self, no: u32) -> io::Result<Option<Vec<u8>>> {
+        let mut age = 0;
+        while let Some(version) = self.version(no, age)? {
+            if version.whole != Some(false) {
+                return Ok(Some(version.bytes));
+            }
+            age += 1;
+        }
+        Ok(None)
+    }
+
     /// Whether what a page holds was given back: its rows are not to be taken.
     pub(super) fn is_free(&self, no: u32) -> bool {
         self.free.contains(&no)
@@ -90,17 +103,17 @@ impl Pages {
         // One page of the map describes as many pages as fit, then itself comes again.
         let entries = PAGE / 5;
         for map in (2..=self.count).step_by(entries + 1) {
-            let Some(page) = self.newest(map)? else { break };
+            let Some(page) = self.vouched(map)? else { continue };
             for (no, entry) in (map + 1..=self.count).zip(page.chunks_exact(5).take(entries)) {
                 if entry[0] == FREE_PAGE {
                     free.insert(no);
                 }
             }
         }
-        let mut trunk = self.newest(1)?.and_then(|page| u32_at(&page, 32)).unwrap_or(0);
+        let mut trunk = self.vouched(1)?.and_then(|page| u32_at(&page, 32)).unwrap_or(0);
         let mut seen = HashSet::new();
         while seen.insert(trunk) {
-            let Some(page) = self.newest(trunk)? else { break };
+            let Some(page) = self.vouched(trunk)? else { break };
             free.insert(trunk);
             let leaves = u32_at(&page, 4).unwrap_or(0).min(u32::try_from(PAGE / 4 - 2).unwrap_or(0));
             free.extend((0..leaves as usize).filter_map(|n| u32_at(&page, 8 + 4 * n)));
@@ -158,7 +171,8 @@ impl Pages {
             let mut age = 0;
             while let Some(version) = self.version(no, age)? {
                 let older = age > 0 || version.whole == Some(false);
-                let sound = self.rows_of(no, &version.bytes, age, older, &mut take)?;
+                let vouched = version.whole != Some(false);
+                let sound = self.rows_of(no, &version.bytes, age, (older, vouched), &mut take)?;
                 if version.whole == Some(true) || (sound && version.whole.is_none()) {
                     break;
                 }
@@ -173,7 +187,7 @@ impl Pages {
         no: u32,
         page: &[u8],
         age: usize,
-        older: bool,
+        (older, vouched): (bool, bool),
         take: &mut impl FnMut(&Found<'_>) -> io::Result<bool>,
     ) -> io::Result<bool> {
         let kind = match record::kind(no, page) {
@@ -191,7 +205,7 @@ impl Pages {
             };
             let rowid = (kind == Kind::TableLeaf).then(|| cell.map_or(0, |cell| cell.rowid));
             let payload = payload.unwrap_or_default();
-            sound &= take(&Found { page: no, rowid, payload: &payload, older })?;
+            sound &= take(&Found { page: no, rowid, payload: &payload, older, vouched })?;
         }
         Ok(sound)
     }
@@ -206,4 +220,6 @@ pub(super) struct Found<'a> {
     pub(super) payload: &'a [u8],
     /// Whether it may not be the newest: the page has a newer version, or one that the log does not vouch for.
     pub(super) older: bool,
+    /// Whether the log vouches for the page, or it is the main file's.
+    pub(super) vouched: bool,
 }
