@@ -6,6 +6,7 @@
 mod admin;
 mod anchors;
 mod aside;
+mod complete;
 mod core;
 mod heal;
 mod intake;
@@ -41,6 +42,7 @@ use crate::event::{EventType, Problem};
 use crate::session::{Consent, Key, Limits, State, Why};
 
 pub use self::anchors::{ClockStatus, DateSeen, Known, TimeBasis, Timing, Trust};
+pub use self::long::lasts_too_long;
 pub use self::outbox::{Fit, Next, Outgoing, StoredEvent};
 pub use self::query::{AsRecorded, Attempt, Detail, Page, Recorded, Status, Summary};
 pub(crate) use self::rows::body_sum;
