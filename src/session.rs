@@ -105,7 +105,7 @@ named! {
         Complete = "complete",
         /// No event came for too long.
         Idle = "idle",
-        /// It was open for too long.
+        /// It was open for too long, or had grown too large.
         Age = "age",
         /// The device booted again.
         Boot = "boot",
@@ -189,6 +189,17 @@ pub const STALL_MS: i64 = 30 * 60 * 1000;
 
 /// A session that lasts longer goes on in a successor (contract section 8).
 pub const LONGEST_MS: i64 = 24 * 3600 * 1000;
+
+/// Events that a session may have: enough for 24 hours with one every 5 seconds.
+pub const MOST_EVENTS: i64 = 20_000;
+/// Bytes that the bodies of a session's events may have: 24 hours with 360 of them every 10 seconds.
+pub const MOST_BYTES: i64 = 3 << 20;
+
+/// Whether a session of so many events and bytes must go on in a successor, so that what it takes to read, divide and
+/// pack one is bounded.
+pub fn is_too_large(events: i64, bytes: i64) -> bool {
+    events > MOST_EVENTS || bytes > MOST_BYTES
+}
 
 /// How long a session may stay open (configuration `[session]`), in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -19,7 +19,7 @@ use crate::event::Problem;
 use crate::journal::{Append, Appended, Detail, Page, Refusal, Scope};
 use crate::json;
 use crate::session::{Consent, Key, Name, State};
-use crate::upload::body_of;
+use crate::upload::pack;
 
 type Reply<T> = Result<T, ApiError>;
 
@@ -224,14 +224,10 @@ pub(super) async fn payload_of(
     let turn = turns.take(scope.uid).await?;
     let outgoing = api.journal.outgoing_by_key(scope, key.to_string()).await?;
     let timestamp = outgoing.now_ms.filter(|_| api.config.borrow().upload.timestamp);
-    let shape = api.uploader.shape();
-    // Of a long session it takes as long as thousands of events do; the thread ends soon after.
-    let cannot = |why: String| {
-        ApiError::new(409, "no_payload", format!("The payload of this session cannot be built: {why}."))
-    };
-    let built = tokio::task::spawn_blocking(move || body_of(&outgoing, timestamp, &shape)).await;
-    let built =
-        built.map_err(|error| cannot(error.to_string()))?.map_err(|error| cannot(error.to_string()))?;
+    let (_, built) = pack(outgoing, timestamp, api.uploader.shape()).await?;
+    let built = built.map_err(|error| {
+        ApiError::new(409, "no_payload", format!("The payload of this session cannot be built: {error}."))
+    })?;
     Ok(turn.json(built.body))
 }
 

@@ -1,5 +1,6 @@
 //! `afterplay run`: the service in the foreground, between signals and systemd.
 
+use std::pin::Pin;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -9,6 +10,7 @@ use super::{ExitError, Screen, load_config};
 use crate::cli::Global;
 use crate::clock::{BUILT_MS, Clock, rfc3339};
 use crate::config::{self, Loaded};
+use crate::journal::Journal;
 use crate::service::{Service, ServiceError};
 use crate::upload::{Doing, View};
 
@@ -27,15 +29,19 @@ pub(super) async fn run(global: &Global, screen: &mut Screen<'_>) -> Result<(), 
     let passed = passed_socket()?;
     let mut service = Service::start(loaded.config.clone(), Clock::System, passed).await?;
     announce(&loaded, &service);
-    let mut systemd = Systemd::new(service.view());
+    let mut systemd = Systemd::new(service.view(), service.journal().clone());
     systemd.ready();
     loop {
         tokio::select! {
             _ = signals.terminate.recv() => break,
             _ = signals.interrupt.recv() => break,
-            _ = signals.hangup.recv() => reload(global, &service, &systemd).await,
+            // The journal may take its time; a word to stop does not wait for it.
+            _ = signals.hangup.recv() => tokio::select! {
+                () = reload(global, &service, &systemd) => {}
+                () = signals.again() => break,
+            },
             error = service.failed() => return Err(error.into()),
-            () = systemd.next() => systemd.tell(&service).await,
+            () = systemd.next() => {}
         }
     }
     tracing::info!("stopping");
@@ -178,38 +184,35 @@ fn passed_socket() -> Result<Option<std::os::unix::net::UnixListener>, ExitError
     })
 }
 
+/// Whether the journal's thread answered.
+type Answered = Pin<Box<dyn Future<Output = bool>>>;
+
 /// What the service tells systemd; nothing when systemd did not start it.
 struct Systemd {
     view: watch::Receiver<View>,
+    journal: Journal,
     watchdog: Option<tokio::time::Interval>,
+    /// The watchdog's question to the journal, while it waits for the answer.
+    asked: Option<Answered>,
 }
 
 impl Systemd {
-    fn new(view: watch::Receiver<View>) -> Systemd {
+    fn new(view: watch::Receiver<View>, journal: Journal) -> Systemd {
         let watchdog = watchdog().map(|within| tokio::time::interval(within / 2));
-        Systemd { view, watchdog }
+        Systemd { view, journal, watchdog, asked: None }
     }
 
-    /// Waits until there is something to tell.
+    /// Waits until there is something to tell, and tells it. May be dropped and called again at any time.
     async fn next(&mut self) {
-        let watchdog = async {
-            match &mut self.watchdog {
-                Some(interval) => interval.tick().await,
-                None => std::future::pending().await,
-            };
-        };
+        let Systemd { view, journal, watchdog, asked } = self;
         tokio::select! {
-            () = watchdog => {}
-            changed = self.view.changed() => if changed.is_err() { std::future::pending().await },
-        }
-    }
-
-    /// The watchdog is petted only when the journal's thread answers: that is where all work goes through.
-    async fn tell(&mut self, service: &Service) {
-        let status = describe(&self.view.borrow_and_update());
-        notify(&[State::Status(&status)]);
-        if self.watchdog.is_some() && service.journal().now().await.is_ok() {
-            notify(&[State::Watchdog]);
+            answers = pet(watchdog, asked, journal) => if answers {
+                notify(&[State::Watchdog]);
+            },
+            changed = view.changed() => match changed {
+                Ok(()) => notify(&[State::Status(&describe(&view.borrow_and_update()))]),
+                Err(_) => std::future::pending().await,
+            },
         }
     }
 
@@ -221,9 +224,30 @@ impl Systemd {
         notify(&[State::Status("reloading")]);
     }
 
-    fn stopping(&self) {
+    /// The last word: it lets go of the journal.
+    fn stopping(self) {
         notify(&[State::Stopping, State::Status("stopping")]);
     }
+}
+
+/// The watchdog is petted only when the journal's thread answers: that is where all work goes through.
+async fn pet(
+    watchdog: &mut Option<tokio::time::Interval>,
+    asked: &mut Option<Answered>,
+    journal: &Journal,
+) -> bool {
+    let Some(interval) = watchdog else { return std::future::pending().await };
+    if asked.is_none() {
+        interval.tick().await;
+    }
+    let answers = asked
+        .get_or_insert_with(|| {
+            let journal = journal.clone();
+            Box::pin(async move { journal.now().await.is_ok() })
+        })
+        .await;
+    *asked = None;
+    answers
 }
 
 fn describe(view: &View) -> String {

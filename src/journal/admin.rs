@@ -128,7 +128,7 @@ impl Core {
     }
 
     fn complete_by_player(&mut self, scope: Scope, key: &str) -> Result<(State, Why), Refusal> {
-        self.complete_due()?;
+        self.complete_due(None)?;
         let id = self.find_last(scope, key)?;
         if let Some(open) = self.open.get(&id) {
             let why = if open.times.closed_ms.is_some() { Why::End } else { Why::Complete };

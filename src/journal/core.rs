@@ -13,16 +13,14 @@ use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
 use super::fault::{self, OpenError};
 use super::files::beside;
 use super::heal::{self, Files, Healing};
-use super::open::{Followed, Open};
+use super::open::Open;
 use super::replace::{self, SetAside};
 use super::space::Reserve;
 use super::undo::Undo;
 use super::{Policy, Refusal, Signals, aside, attach, schema};
 use crate::anchor::boots::History;
 use crate::clock::{Clock, Moment};
-use crate::course::Course;
-use crate::event::EventType;
-use crate::session::{self, Consent, Key, OpenTimes, Why};
+use crate::session::{self, Consent, Key, Why};
 
 /// Rough cost of an event's row besides its body, for the quotas.
 pub(super) const ROW_BYTES: i64 = 120;
@@ -287,137 +285,6 @@ impl Core {
             *taken.entry(open.owner).or_default() += open.run.bytes + open.run.events * ROW_BYTES;
         }
         Ok(taken)
-    }
-
-    fn left_by_other_boots(&self) -> rusqlite::Result<HashMap<i64, Open>> {
-        self.read_open("started_boot <> ?1")
-    }
-
-    /// Open sessions that match `which`, with what their rows add up to.
-    fn read_open(&self, which: &str) -> rusqlite::Result<HashMap<i64, Open>> {
-        let mut open = HashMap::new();
-        let mut query = self.conn.prepare(&format!(
-            "SELECT id, owner, key, first_event, started_boot_ms, generation FROM sessions
-             WHERE state = 'open' AND {which}"
-        ))?;
-        let mut rows = query.query([self.boot])?;
-        while let Some(row) = rows.next()? {
-            let key: String = row.get(2)?;
-            let Ok(key) = key.parse() else { continue };
-            let (first_event, started_ms) = (row.get(3)?, row.get(4)?);
-            let session = Open::new(row.get(1)?, key, row.get(5)?, first_event, started_ms);
-            open.insert(row.get(0)?, session);
-        }
-        let Some(first) = open.values().map(|session| session.first_event).min() else { return Ok(open) };
-        let mut query = self.conn.prepare(
-            "SELECT id, session, seq, type, boot_ms, checksum, synthetic, playhead, body,
-                 coalesce(said_ms, wall_ms) FROM events
-             WHERE id >= ?1",
-        )?;
-        let mut rows = query.query([first])?;
-        while let Some(row) = rows.next()? {
-            let Some(session) = open.get_mut(&row.get(1)?) else { continue };
-            // A type that cannot be read is found out by its checksum when the session is sent.
-            let Ok(kind) = EventType::parse(row.get_ref(3)?.as_str()?) else { continue };
-            session.follow(
-                row.get(0)?,
-                &Followed {
-                    kind,
-                    seq: row.get(2)?,
-                    boot_ms: row.get(4)?,
-                    checksum: row.get(5)?,
-                    synthetic: row.get(6)?,
-                    playhead: row.get(7)?,
-                    at_ms: row.get(9)?,
-                    body: row.get_ref(8)?.as_str()?,
-                },
-            );
-        }
-        Ok(open)
-    }
-
-    /// Completes a session: no event can be added from now on.
-    pub(super) fn complete(&mut self, id: i64, why: Why) -> Result<(), Refusal> {
-        let Some(open) = self.open.get(&id) else { return Ok(()) };
-        let span_ms = open.span.ms();
-        let reviewed = if open.span.out_of_order { self.review(id)? } else { None };
-        self.write_completion(id, open, reviewed.as_ref(), why, &self.now())?;
-        if let Some(open) = self.open.remove(&id) {
-            self.open_by_key.remove(&(open.owner, open.key.clone()));
-            self.touched |= !self.undo.completed(id, open);
-        }
-        self.work += 1;
-        if span_ms > session::LONGEST_MS && why != Why::Import {
-            self.divide_at_completion(id)?;
-        }
-        Ok(())
-    }
-
-    /// `reviewed` is what the session comes to in the order of its times, where that is another one.
-    fn write_completion(
-        &self,
-        id: i64,
-        open: &Open,
-        reviewed: Option<&Course>,
-        why: Why,
-        now: &Moment,
-    ) -> rusqlite::Result<()> {
-        // Only what we completed can go on under its key.
-        let course = why.is_ours().then(|| reviewed.unwrap_or(&open.course));
-        let course = course.map(|course| serde_json::to_string(course).unwrap_or_default());
-        let mut update = self.conn.prepare_cached(
-            "UPDATE sessions SET state = 'completed', why = ?2, last_event = ?3, events = ?4, bytes = ?5,
-                 completed_boot = ?6, completed_boot_ms = ?7, completed_wall_ms = ?8, completed_sum = ?9,
-                 course = ?10, max_seq = ?11, numbers = ?12
-             WHERE id = ?1 AND state = 'open'",
-        )?;
-        let completed = update.execute(params![
-            id,
-            why.as_str(),
-            open.last_event,
-            open.run.events,
-            open.run.bytes,
-            now.boot,
-            now.boot_ms,
-            now.wall_ms,
-            open.run.sum,
-            course,
-            open.max_seq,
-            serde_json::to_string(&open.numbers.keep()).unwrap_or_default(),
-        ])?;
-        if completed > 0 {
-            self.count(open.owner, RECORDED, open.run.events)?;
-        }
-        Ok(())
-    }
-
-    /// Completes every open session whose deadline has come.
-    pub(super) fn complete_due(&mut self) -> Result<(), Refusal> {
-        let now = self.now().boot_ms;
-        if self.deadline.is_none_or(|at| at > now) {
-            return Ok(());
-        }
-        let due: Vec<(i64, Why)> = self
-            .open
-            .iter()
-            .map(|(id, open)| (*id, session::deadline(&open.times, &self.policy.limits)))
-            .filter(|(_, (at, _))| *at <= now)
-            .map(|(id, (_, why))| (id, why))
-            .collect();
-        for (id, why) in due {
-            self.complete(id, why)?;
-        }
-        self.deadline =
-            self.open.values().map(|open| session::deadline(&open.times, &self.policy.limits).0).min();
-        Ok(())
-    }
-
-    /// Lets the memory know that `open`'s deadline may have come nearer.
-    pub(super) fn note_deadline(&mut self, times: &OpenTimes) {
-        let (at, _) = session::deadline(times, &self.policy.limits);
-        if self.deadline.is_none_or(|old| at < old) {
-            self.deadline = Some(at);
-        }
     }
 
     /// A single value of the journal.

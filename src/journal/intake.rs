@@ -52,12 +52,15 @@ impl Core {
         }
         self.take_reserve(self.now().boot_ms)?;
         // A deadline holds from its moment on, whether or not the timer has fired yet.
-        self.complete_due()?;
+        let own = (append.owner, append.key.clone());
+        self.complete_due(self.open_by_key.get(&own).copied())?;
         self.look_at_clock()?;
-        if let Some(id) = self.open_by_key.get(&(append.owner, append.key.clone())).copied() {
+        if let Some(id) = self.open_by_key.get(&own).copied() {
             let plan = self.plan_for_open(id, &append)?;
             self.check_room(&append, &plan)?;
-            return self.write_events(id, &append, &plan, false);
+            if !self.complete_full(id, &append, &plan)? {
+                return self.write_events(id, &append, &plan, false);
+            }
         }
         if let Some(closed) = self.find_closed(append.owner, append.key.as_str())? {
             return self.append_to_closed(&closed, &append);

@@ -1,12 +1,16 @@
-//! A whole session that lasted longer than one may: it ends and goes on as the SDK does it (contract section 8).
+//! A session whose times lie further apart than one may last: it ends and goes on as the SDK does it (contract section
+//! 8).
 //!
-//! What is recorded event by event is watched as it comes; what comes as a whole has only its timestamps.
+//! What is recorded event by event is watched as it comes, but by our clock; its player's own may say otherwise. What
+//! its times come to is known for good when it is sent, so it is divided then, one successor a commit, and nobody who
+//! records waits for more than one. What comes as a whole is divided at once, since its answer tells where.
 
-use super::Refusal;
-use super::core::Core;
-use super::split::{Split, in_order};
+use super::core::{Core, ROW_BYTES};
+use super::outbox::Outgoing;
+use super::split::{Made, Split, in_order};
+use super::{Journal, Refusal};
 use crate::course::Course;
-use crate::session::LONGEST_MS;
+use crate::session::{LONGEST_MS, State};
 
 /// Sessions that one is divided into at most; times that ask for more are no times of one playback.
 const MOST_PARTS: usize = 8;
@@ -33,55 +37,101 @@ fn cuts(times: &[i64]) -> Vec<usize> {
     cuts
 }
 
-impl Core {
-    /// Divides a session that was recorded event by event, but with times of its player's that lie too far apart.
-    pub(super) fn divide_at_completion(&mut self, id: i64) -> Result<(), Refusal> {
-        match self.divide_long(id) {
-            Ok(Some(Long::Kept(why))) => self.keep_warnings(id, std::slice::from_ref(&why)),
-            // What is damaged is found out and told when it is sent.
-            Ok(_) | Err(Refusal::Damaged(_)) => Ok(()),
-            Err(error) => Err(error),
-        }
+/// The order of a session's events, and where in it successors begin.
+fn places(session: &Outgoing) -> (Vec<usize>, Vec<usize>) {
+    let (at, order) = in_order(&session.events, &session.timing.offsets);
+    // The start stands where the earliest event does, whatever its own time.
+    let mut times: Vec<i64> = order.iter().map(|&n| at[n]).collect();
+    if let [start, next, ..] = &mut times[..] {
+        *start = (*start).min(*next);
     }
+    (order, cuts(&times))
+}
 
+/// Whether a session is to be divided before it is sent.
+pub fn lasts_too_long(session: &Outgoing) -> bool {
+    !places(session).1.is_empty()
+}
+
+/// What one step comes to.
+enum Step {
+    /// It is not too long, or it cannot be cut.
+    Nothing,
+    /// It stays as it came.
+    Kept(String),
+    /// A successor begins with the event of this number; the journal's number of it, and its name.
+    Divided { first: i64, second: i64, name: String },
+}
+
+impl Journal {
+    /// Ends a session that lasts too long where it should have ended; the rest goes on in a successor. Answers its
+    /// name, or `None` when the session is to be sent as it is.
+    pub async fn divide(&self, id: i64) -> Result<Option<String>, Refusal> {
+        self.call(move |core| match core.divide_once(id)? {
+            Step::Nothing => Ok(None),
+            Step::Kept(why) => core.keep_warnings(id, std::slice::from_ref(&why)).map(|()| None),
+            Step::Divided { name, .. } => Ok(Some(name)),
+        })
+        .await
+    }
+}
+
+impl Core {
     /// Divides a completed session that lasted longer than [`LONGEST_MS`]. `None`: it did not.
     pub(super) fn divide_long(&mut self, id: i64) -> Result<Option<Long>, Refusal> {
         let mut rest = id;
         let mut parts = Vec::new();
-        while let Some(session) = self.outgoing(rest)? {
-            let (at, order) = in_order(&session.events, &session.timing.offsets);
-            // The start stands where the earliest event does, whatever its own time.
-            let mut times: Vec<i64> = order.iter().map(|&n| at[n]).collect();
-            if let [start, next, ..] = &mut times[..] {
-                *start = (*start).min(*next);
+        loop {
+            match self.divide_once(rest)? {
+                Step::Kept(why) if parts.is_empty() => return Ok(Some(Long::Kept(why))),
+                Step::Nothing | Step::Kept(_) => break,
+                Step::Divided { first, second, name } => {
+                    parts.push((first, name));
+                    rest = second;
+                }
             }
-            let cuts = cuts(&times);
-            let Some(&cut) = cuts.first() else { break };
-            if parts.is_empty() && cuts.len() >= MOST_PARTS {
-                let kept = format!(
-                    "its events lie in more than {MOST_PARTS} periods of 24 hours: it is sent as it came"
-                );
-                return Ok(Some(Long::Kept(kept)));
-            }
-            let mut course = Course::default();
-            for &n in &order[..cut] {
-                course.note(session.events[n].kind, &session.events[n].body);
-            }
-            // What comes after its end does not count (section 7, rule 9).
-            if course.has_ended() {
-                break;
-            }
-            let first = session.events[order[cut]].seq;
-            let warning = "it lasted longer than 24 hours: it ends there and goes on in a successor, which counts as \
-                           one more resume";
-            let split = Split::before(&session, &order, cut, &course, warning.to_owned());
-            let Some(split) = split else { break };
-            let Some((second, name)) = self.split(split)? else { break };
-            parts.push((first, name));
-            rest = second;
         }
         Ok((!parts.is_empty()).then_some(Long::Divided(parts)))
     }
+
+    fn divide_once(&mut self, id: i64) -> Result<Step, Refusal> {
+        let Some(session) = self.outgoing(id)?.filter(|session| session.state == State::Completed) else {
+            return Ok(Step::Nothing);
+        };
+        let (order, cuts) = places(&session);
+        let Some(&cut) = cuts.first() else { return Ok(Step::Nothing) };
+        if cuts.len() >= MOST_PARTS {
+            return Ok(Step::Kept(format!(
+                "its events lie in more than {MOST_PARTS} periods of 24 hours: it is sent as it came"
+            )));
+        }
+        let mut course = Course::default();
+        for &n in &order[..cut] {
+            course.note(session.events[n].kind, &session.events[n].body);
+        }
+        // What comes after its end does not count (section 7, rule 9).
+        if course.has_ended() {
+            return Ok(Step::Nothing);
+        }
+        let warning = "it lasted longer than 24 hours: it ends there and goes on in a successor, which counts as \
+                       one more resume";
+        let split = Split::before(&session, &order, cut, &course, warning.to_owned());
+        let Some(split) = split else { return Ok(Step::Nothing) };
+        if self.lacks_pages(bytes_of(&split.opening) + bytes_of(&split.closing))? {
+            return Ok(Step::Kept(
+                "it lasted longer than 24 hours, and there was no room to divide it: it is sent as it came"
+                    .into(),
+            ));
+        }
+        let first = session.events[order[cut]].seq;
+        let (second, name) = self.split_up(session, split)?;
+        Ok(Step::Divided { first, second, name })
+    }
+}
+
+/// What events that we make take, about.
+fn bytes_of(made: &[Made]) -> i64 {
+    made.iter().map(|made| ROW_BYTES + i64::try_from(made.body.len()).unwrap_or(i64::MAX / 4096)).sum()
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ mod admin;
 mod anchors;
 mod aside;
 mod attach;
+mod complete;
 mod core;
 mod fault;
 mod files;
@@ -47,6 +48,7 @@ use crate::session::{Consent, Key, Limits, State, Why};
 
 pub use self::anchors::{ClockStatus, DateSeen, Known, TimeBasis, Timing, Trust};
 pub use self::fault::OpenError;
+pub use self::long::lasts_too_long;
 pub use self::outbox::{Fit, Next, Outgoing, StoredEvent};
 pub use self::query::{AsRecorded, Attempt, Detail, Page, Recorded, Status, Summary};
 pub(crate) use self::rows::body_sum;

@@ -1,5 +1,8 @@
 //! Open sessions in memory: what their rows add up to.
 
+use std::collections::HashMap;
+
+use super::core::Core;
 use super::numbers::Numbers;
 use super::rows::Run;
 use crate::course::Course;
@@ -27,21 +30,15 @@ pub(super) struct Open {
 /// When the events happened, by what was said of each as it came.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Span {
-    first_and_last: Option<(i64, i64)>,
+    latest_ms: Option<i64>,
     /// Whether one came after another that happened later.
     pub(super) out_of_order: bool,
 }
 
 impl Span {
     fn add(&mut self, at_ms: i64) {
-        let (first, last) = self.first_and_last.unwrap_or((at_ms, at_ms));
-        self.out_of_order |= at_ms < last;
-        self.first_and_last = Some((first.min(at_ms), last.max(at_ms)));
-    }
-
-    /// From the earliest to the latest.
-    pub(super) fn ms(&self) -> i64 {
-        self.first_and_last.map_or(0, |(first, last)| last.saturating_sub(first))
+        self.out_of_order |= self.latest_ms.is_some_and(|latest| at_ms < latest);
+        self.latest_ms = self.latest_ms.max(Some(at_ms));
     }
 }
 
@@ -103,5 +100,55 @@ impl Open {
         let odd = self.course.note(row.kind, row.body);
         let beyond = row.kind != EventType::SessionStart && self.course.is_beyond(row.playhead);
         odd.or_else(|| beyond.then(|| "the playhead lies beyond the content's length".to_owned()))
+    }
+}
+
+impl Core {
+    /// Open sessions that the last process of another boot left.
+    pub(super) fn left_by_other_boots(&self) -> rusqlite::Result<HashMap<i64, Open>> {
+        self.read_open("started_boot <> ?1")
+    }
+
+    /// Open sessions that match `which`, with what their rows add up to.
+    pub(super) fn read_open(&self, which: &str) -> rusqlite::Result<HashMap<i64, Open>> {
+        let mut open = HashMap::new();
+        let mut query = self.conn.prepare(&format!(
+            "SELECT id, owner, key, first_event, started_boot_ms, generation FROM sessions
+             WHERE state = 'open' AND {which}"
+        ))?;
+        let mut rows = query.query([self.boot])?;
+        while let Some(row) = rows.next()? {
+            let key: String = row.get(2)?;
+            let Ok(key) = key.parse() else { continue };
+            let (first_event, started_ms) = (row.get(3)?, row.get(4)?);
+            let session = Open::new(row.get(1)?, key, row.get(5)?, first_event, started_ms);
+            open.insert(row.get(0)?, session);
+        }
+        let Some(first) = open.values().map(|session| session.first_event).min() else { return Ok(open) };
+        let mut query = self.conn.prepare(
+            "SELECT id, session, seq, type, boot_ms, checksum, synthetic, playhead, body,
+                 coalesce(said_ms, wall_ms) FROM events
+             WHERE id >= ?1",
+        )?;
+        let mut rows = query.query([first])?;
+        while let Some(row) = rows.next()? {
+            let Some(session) = open.get_mut(&row.get(1)?) else { continue };
+            // A type that cannot be read is found out by its checksum when the session is sent.
+            let Ok(kind) = EventType::parse(row.get_ref(3)?.as_str()?) else { continue };
+            session.follow(
+                row.get(0)?,
+                &Followed {
+                    kind,
+                    seq: row.get(2)?,
+                    boot_ms: row.get(4)?,
+                    checksum: row.get(5)?,
+                    synthetic: row.get(6)?,
+                    playhead: row.get(7)?,
+                    at_ms: row.get(9)?,
+                    body: row.get_ref(8)?.as_str()?,
+                },
+            );
+        }
+        Ok(open)
     }
 }

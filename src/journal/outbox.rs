@@ -176,9 +176,9 @@ impl Journal {
         self.call(|core| Ok(core.now())).await
     }
 
-    /// Completes every open session whose deadline has come.
+    /// Completes open sessions whose deadline has come.
     pub async fn complete_due(&self) -> Result<(), Refusal> {
-        self.call(Core::complete_due).await
+        self.call(|core| core.complete_due(None)).await
     }
 }
 

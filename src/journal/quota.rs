@@ -64,7 +64,8 @@ impl Core {
         i64::try_from(share).unwrap_or(i64::MAX)
     }
 
-    fn lacks_pages(&mut self, new: i64) -> Result<bool, Refusal> {
+    /// Whether so many bytes more do not fit.
+    pub(super) fn lacks_pages(&mut self, new: i64) -> Result<bool, Refusal> {
         // A row on pages of its own takes less than twice its bytes and a page.
         let at_most = 2 * new + PAGE_BYTES;
         if self.spare >= at_most {

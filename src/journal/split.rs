@@ -9,7 +9,7 @@ use super::{Journal, Refusal};
 use crate::anchor::{self, EventTimes, Offsets};
 use crate::course::{Continuing, Course};
 use crate::event::EventType;
-use crate::session::Name;
+use crate::session::{Name, State};
 
 /// An event that we make where a session is cut.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -104,22 +104,37 @@ impl Journal {
 impl Core {
     /// Answers number and name of the second part.
     pub(super) fn split(&mut self, split: Split) -> Result<Option<(i64, String)>, Refusal> {
-        let Some(session) = self.outgoing(split.id)? else { return Ok(None) };
-        if session.state != crate::session::State::Completed {
-            return Ok(None);
+        match self.outgoing(split.id)? {
+            Some(session) if session.state == State::Completed => self.split_up(session, split).map(Some),
+            _ => Ok(None),
         }
+    }
+
+    /// The same for a completed session that is at hand.
+    pub(super) fn split_up(&mut self, session: Outgoing, split: Split) -> Result<(i64, String), Refusal> {
         let boot: i64 = self.conn.query_row(
             "SELECT e.boot FROM events e JOIN sessions s ON e.id = s.first_event WHERE s.id = ?1",
             [split.id],
             |row| row.get(0),
         )?;
+        let mut goes = vec![false; session.events.len()];
+        for at in split.second {
+            if let Some(goes) = goes.get_mut(at) {
+                *goes = true;
+            }
+        }
         let (mut first, mut second) = (Vec::new(), made(split.opening, boot));
-        for (at, event) in session.events.into_iter().enumerate() {
-            let part = if split.second.contains(&at) { &mut second } else { &mut first };
+        for (event, goes) in session.events.into_iter().zip(goes) {
+            let part = if goes { &mut second } else { &mut first };
             part.push(kept(event, boot));
         }
         first.extend(made(split.closing, boot));
-        self.conn.execute("DELETE FROM events WHERE session = ?1", [split.id])?;
+        self.conn.execute(
+            "DELETE FROM events WHERE session = ?1
+                 AND id >= (SELECT first_event FROM sessions WHERE id = ?1)
+                 AND id <= (SELECT coalesce(last_event, 9223372036854775807) FROM sessions WHERE id = ?1)",
+            [split.id],
+        )?;
         let second = self.insert_second(split.id, &second, &split.warning)?;
         let (first_event, last_event, run) = self.write_part(split.id, &first)?;
         self.conn.execute(
@@ -130,7 +145,7 @@ impl Core {
         )?;
         self.seal(split.id)?;
         self.work += 1;
-        Ok(Some(second))
+        Ok(second)
     }
 
     /// The second part's own row: what was frozen holds for both.

@@ -18,10 +18,10 @@ use super::ledger::{Ledger, Patience};
 use super::retry::Backoff;
 use super::send::{Deadlines, Outcome, Sender, Sent, ValidAt};
 use super::verdict::Hint;
-use super::{Built, Command, Doing, Shape, Uploader, View, body_of, fit_of, shape_for};
+use super::{Built, Command, Doing, Shape, Uploader, View, fit_of, pack, shape_for};
 use crate::clock::{Clock, Moment};
 use crate::config::Config;
-use crate::journal::{Journal, Next, Outgoing, Refusal, Signals, body_sum};
+use crate::journal::{Journal, Next, Outgoing, Refusal, Signals, body_sum, lasts_too_long};
 use crate::link::{Link, LinkState, Monitor};
 use crate::session::Consent;
 use crate::stop::Stop;
@@ -370,10 +370,14 @@ impl Courier {
             }
             Err(refusal) => return Err(refusal),
         };
+        if session.attempts == 0 && lasts_too_long(&session) && self.divide(&session).await? {
+            return Ok(None);
+        }
         let shape = *self.shape.borrow();
         // Left out when nobody can tell.
         let timestamp = session.now_ms.filter(|_| self.config.upload.timestamp);
-        match body_of(&session, timestamp, &shape) {
+        let (session, built) = pack(session, timestamp, shape).await?;
+        match built {
             // Only a real refusal tells that the endpoint enforces a limit.
             Ok(built)
                 if session.refused_bytes.is_some()
@@ -383,6 +387,29 @@ impl Courier {
             }
             Ok(built) => Ok(Some((session, timestamp, built))),
             Err(error) => journal.quarantine(id, "no_payload", error.to_string()).await.map(|()| None),
+        }
+    }
+
+    /// Ends a session where 24 hours are over; then both parts are looked at anew. Answers whether it was done. A
+    /// disk without room for it is no reason not to send what would free some.
+    async fn divide(&self, session: &Outgoing) -> Result<bool, Refusal> {
+        match self.parts.journal.divide(session.id).await {
+            Ok(second) => {
+                if let Some(second) = &second {
+                    tracing::info!(
+                        session = session.key,
+                        second,
+                        "longer than 24 hours; goes on in a successor"
+                    );
+                }
+                Ok(second.is_some())
+            }
+            Err(refusal @ Refusal::NoSpace(_)) => {
+                let session = &session.key;
+                tracing::warn!(session, "longer than 24 hours, but sent as it came: {refusal}");
+                Ok(false)
+            }
+            Err(refusal) => Err(refusal),
         }
     }
 

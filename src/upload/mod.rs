@@ -18,7 +18,7 @@ pub mod verdict;
 use std::time::Duration;
 
 use serde::Serialize;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use crate::anchor;
 use crate::config::Thin;
@@ -153,6 +153,33 @@ pub fn body_of(session: &Outgoing, timestamp_ms: Option<i64>, shape: &Shape) -> 
         },
     };
     payload::build(&facts, &events, &shape_for(session, shape))
+}
+
+/// Sessions of more events are packed beside everything else.
+const MANY_EVENTS: usize = 500;
+
+/// A session and its request body. Where that is much work nobody else waits for it, and one is made after the other:
+/// what it takes in memory for a while is what the largest takes.
+pub async fn pack(
+    session: Outgoing,
+    timestamp_ms: Option<i64>,
+    shape: Shape,
+) -> Result<(Outgoing, Result<Built, PayloadError>), Refusal> {
+    static ONE: Semaphore = Semaphore::const_new(1);
+    if session.events.len() <= MANY_EVENTS {
+        let built = body_of(&session, timestamp_ms, &shape);
+        return Ok((session, built));
+    }
+    let failed =
+        |error: &dyn std::fmt::Display| Refusal::Storage(format!("a payload was not built: {error}"));
+    let turn = ONE.acquire().await.map_err(|error| failed(&error))?;
+    let task = tokio::task::spawn_blocking(move || {
+        let built = body_of(&session, timestamp_ms, &shape);
+        (session, built)
+    });
+    let packed = task.await.map_err(|error| failed(&error));
+    drop(turn);
+    packed
 }
 
 /// What the payload of a session is made to fit: what its first attempt fitted, so that the bytes are the same, else

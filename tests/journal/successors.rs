@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use afterplay::clock::Clock;
 use afterplay::event::EventType;
 use afterplay::journal::{Append, Journal, NewEvent, Refusal};
 use afterplay::session::{Key, State, Why};
@@ -193,7 +194,7 @@ async fn s07_a_completed_session_is_judged_by_the_times_of_its_events() {
 
 /// Contract section 8: so is a session recorded event by event, when its player's own clock says that it lasted so long.
 #[tokio::test]
-async fn s08_times_of_more_than_24_hours_divide_a_session_when_it_is_completed() {
+async fn s08_times_of_more_than_24_hours_divide_a_session_before_it_is_sent() {
     const HOUR: i64 = 3_600_000;
     let dir = tempfile::tempdir().unwrap();
     let open = Open::at(&dir.path().join("journal.db"), &clock());
@@ -203,9 +204,45 @@ async fn s08_times_of_more_than_24_hours_divide_a_session_when_it_is_completed()
         events.extend((1..=hours).map(|n| said(full(EventType::Ping, r#"{"playhead":1}"#), n * HOUR)));
         open.journal.append(append(key, events)).await.unwrap();
         open.journal.complete(ME, key.into()).await.unwrap();
-        let second = open.journal.detail(ME, format!("{key}~2")).await;
-        assert_eq!(second.is_ok(), parts == 2, "{key}");
+        let id = open.journal.outgoing_by_key(ME, key.into()).await.unwrap().id;
+        let second = open.journal.divide(id).await.unwrap();
+        assert_eq!(second, (parts == 2).then(|| format!("{key}~2")));
+        assert_eq!(open.journal.divide(id).await.unwrap(), None, "once");
         assert_eq!(warnings_of(&open.journal, key).await.contains("longer than 24 hours"), parts == 2);
     }
+    open.close();
+}
+
+/// Product promise 4: a session that cannot be completed keeps no other one open, and nothing from being recorded.
+#[tokio::test]
+async fn a_session_that_cannot_be_completed_stops_no_other_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("journal.db");
+    let clock = clock();
+    let open = Open::at(&path, &clock);
+    for (key, owner) in [("a", ME.uid), ("bad", 2000), ("c", ME.uid)] {
+        open.journal.append(Append { owner, ..append(key, vec![start()]) }).await.unwrap();
+    }
+    open.close();
+    #[expect(clippy::disallowed_methods, reason = "a fault of one user's rows, made from outside")]
+    let rows = rusqlite::Connection::open(&path).unwrap();
+    // A total that cannot grow any more.
+    rows.execute(
+        "INSERT INTO counters (owner, name, value) VALUES (2000, 'recorded', 9223372036854775807)",
+        [],
+    )
+    .unwrap();
+    drop(rows);
+    let open = Open::at(&path, &clock);
+    clock.advance(Duration::from_secs(600));
+    open.journal.append(append("d", vec![start()])).await.unwrap();
+    for (key, expected) in [("a", State::Completed), ("bad", State::Open), ("c", State::Completed)] {
+        assert_eq!(open.journal.detail(ROOT, key.into()).await.unwrap().summary.state, expected, "{key}");
+    }
+    // It is tried again, though not at once.
+    open.journal.complete_due().await.unwrap();
+    let now = Clock::Manual(clock.clone()).now().boot_ms;
+    assert_eq!(open.journal.signals().borrow().deadline, Some(now + 1000));
+    assert_eq!(open.journal.complete(ME, "d".into()).await.unwrap(), (State::Completed, Why::Complete));
     open.close();
 }

@@ -22,10 +22,10 @@ const FILLED_EVERY: Duration = Duration::from_millis(100);
 const DISK: &str = "3m";
 
 /// A file system of its own, of a few megabytes.
-struct Disk(PathBuf);
+pub(crate) struct Disk(pub(crate) PathBuf);
 
 impl Disk {
-    fn mount(at: &Path) -> Option<Disk> {
+    pub(crate) fn mount(at: &Path) -> Option<Disk> {
         std::fs::create_dir_all(at).unwrap();
         let mounted = Command::new("mount")
             .args(["-t", "tmpfs", "-o", &format!("size={DISK},mode=0700"), "none"])
@@ -43,7 +43,7 @@ impl Disk {
     }
 
     /// Somebody else takes every block that is left.
-    fn fill(&self) {
+    pub(crate) fn fill(&self) {
         let mut file = std::fs::OpenOptions::new().create(true).append(true).open(self.filler()).unwrap();
         for size in [64 << 10, 4096, 1] {
             while file.write_all(&vec![b'x'; size]).is_ok() {}
@@ -55,7 +55,7 @@ impl Disk {
         String::from_utf8_lossy(&listed.stdout).into_owned()
     }
 
-    fn free(&self) {
+    pub(crate) fn free(&self) {
         let _ = std::fs::remove_file(self.filler());
     }
 }
@@ -66,7 +66,7 @@ impl Drop for Disk {
     }
 }
 
-const KEYS: &str = "retry.initial = \"10ms\"\nretry.max = \"50ms\"\nupload.reconnect_jitter = \"0s\"\n\
+pub(crate) const KEYS: &str = "retry.initial = \"10ms\"\nretry.max = \"50ms\"\nupload.reconnect_jitter = \"0s\"\n\
     upload.thin = \"never\"\napi.max_connections = 16";
 
 struct Round<'a> {

@@ -13,6 +13,7 @@ mod endpoint;
 #[path = "../support/service.rs"]
 mod service;
 
+mod days;
 mod dirty_start;
 mod full_disk;
 mod injected;
