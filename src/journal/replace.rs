@@ -144,10 +144,10 @@ fn set_aside(path: &Path, now: &Reading) -> Result<PathBuf, OpenError> {
     Ok(aside)
 }
 
-/// What a crash behind the first of these moves left: the rest goes where the main file is.
+/// What a crash behind the first of these moves left: the rest goes where the main file is. A rollback journal alone is
+/// what a crash leaves of a journal that was being made; SQLite sees to that.
 pub(super) fn take_up_interrupted(path: &Path, now: &Reading) -> Result<(), OpenError> {
-    let left = MOVED[1..].iter().any(|suffix| beside(path, suffix).exists());
-    if left && !path.exists() {
+    if beside(path, "-wal").exists() && !path.exists() {
         set_aside(path, now)?;
     }
     Ok(())
