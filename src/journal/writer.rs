@@ -102,15 +102,22 @@ impl Desk {
         let mut batch: Vec<Work> = waiting.drain(..).map(|job| job.work).collect();
         drop(waiting);
         if !batch.is_empty() {
-            self.commit(core, &mut batch, signal);
+            let begun = core.begin_calm();
+            self.commit(core, begun, &mut batch, signal);
         }
     }
 
-    /// Everything in `batch` goes into one transaction; nobody is answered before it is synced.
-    fn commit(&self, core: &mut Core, batch: &mut Vec<Work>, signal: &watch::Sender<Signals>) {
+    /// Everything in `batch` goes into the transaction that was `begun`; nobody is answered before it is synced.
+    fn commit(
+        &self,
+        core: &mut Core,
+        begun: Result<(), Refusal>,
+        batch: &mut Vec<Work>,
+        signal: &watch::Sender<Signals>,
+    ) {
         let alone = batch.len() == 1;
         let mut finishes: Vec<Finish> = Vec::with_capacity(batch.len());
-        let mut broken = core.begin().err();
+        let mut broken = begun.err();
         for job in batch.drain(..) {
             if broken.is_none() && !alone {
                 broken = core.savepoint().err();
@@ -202,7 +209,8 @@ pub(super) fn run(desk: &Arc<Desk>, mut queue: mpsc::UnboundedReceiver<Job>) {
                 Err(_) => break,
             }
         }
-        desk.commit(core, &mut batch, signal);
+        let begun = core.begin();
+        desk.commit(core, begun, &mut batch, signal);
     }
     end.close();
 }
