@@ -322,6 +322,11 @@ impl Core {
 
     pub(super) fn begin(&mut self) -> Result<(), Refusal> {
         self.make_sure()?;
+        self.begin_calm()
+    }
+
+    /// The same when it is known that there is nothing to heal.
+    pub(super) fn begin_calm(&mut self) -> Result<(), Refusal> {
         self.forget_undo();
         self.spend_on_commit();
         Ok(self.conn.prepare_cached("BEGIN IMMEDIATE")?.execute([]).map(drop)?)

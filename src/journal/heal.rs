@@ -167,6 +167,15 @@ pub(super) fn is_own_fault(error: &rusqlite::Error) -> bool {
 }
 
 impl Core {
+    /// Whether a commit is all that a commit comes to: nothing to heal, no space to make, nothing to erase.
+    pub(super) fn is_calm(&self) -> bool {
+        self.attached
+            && !self.doubtful
+            && !self.scrub
+            && !self.reserve.is_missing()
+            && self.files.look(self.path()) == Found::InPlace
+    }
+
     /// Whether the connection can be worked with; heals it if not.
     pub(super) fn make_sure(&mut self) -> Result<(), Refusal> {
         if !self.doubtful {

@@ -37,11 +37,13 @@ mod verify;
 mod writer;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use self::core::Core;
+use self::writer::Desk;
 use crate::clock::Clock;
 use crate::event::{EventType, Problem};
 use crate::session::{Consent, Key, Limits, State, Why};
@@ -248,7 +250,8 @@ impl Refusal {
 /// A cheap handle to the journal.
 #[derive(Debug, Clone)]
 pub struct Journal {
-    jobs: mpsc::UnboundedSender<writer::Job>,
+    desk: Arc<Desk>,
+    queue: writer::Queue,
     signals: watch::Receiver<Signals>,
     path: PathBuf,
 }
@@ -284,16 +287,18 @@ impl Journal {
     pub fn open(path: &Path, policy: Policy, clock: Clock) -> Result<(Journal, Writer), OpenError> {
         let core = Core::open(path, policy, clock)?;
         let (signal, signals) = watch::channel(core.signals());
-        let (jobs, queue) = mpsc::unbounded_channel();
+        let (queue, jobs) = mpsc::unbounded_channel();
+        let desk = Arc::new(Desk::new(core, signal));
+        let at = desk.clone();
         let thread = std::thread::Builder::new()
             .name("journal".into())
-            .spawn(move || writer::run(core, queue, &signal))
+            .spawn(move || writer::run(&at, jobs))
             .map_err(|source| OpenError::Io {
                 doing: "starting the thread of",
                 path: path.to_owned(),
                 source,
             })?;
-        Ok((Journal { jobs, signals, path: path.to_owned() }, Writer(thread)))
+        Ok((Journal { desk, queue, signals, path: path.to_owned() }, Writer(thread)))
     }
 
     /// Where the journal is.
@@ -326,7 +331,7 @@ impl Journal {
         .await
     }
 
-    /// Runs `work` on the journal's thread, inside a transaction, and answers after its commit.
+    /// Runs `work` with the journal, inside a transaction, and answers after its commit.
     async fn call<T, F>(&self, work: F) -> Result<T, Refusal>
     where
         T: Send + 'static,
@@ -351,8 +356,7 @@ impl Journal {
             });
             (done, finish)
         });
-        let gone = || Refusal::Storage("the journal's thread has ended".into());
-        self.jobs.send(writer::Job { bytes, work }).map_err(|_| gone())?;
-        answer.await.map_err(|_| gone())?
+        self.desk.take_in(writer::Job { bytes, work }, &self.queue).await;
+        answer.await.map_err(|_| Refusal::Storage("the journal's thread has ended".into()))?
     }
 }
