@@ -17,7 +17,7 @@ use crate::service::{Place, Service, wait_for};
 /// Rounds at scale 1.
 const ROUNDS: u64 = 10;
 /// How soon a greedy neighbour has what comes free.
-const FILLED_EVERY: Duration = Duration::from_millis(100);
+const FILLED_EVERY: Duration = Duration::from_millis(250);
 /// Bytes of the small file system.
 const DISK: &str = "3m";
 
