@@ -65,6 +65,17 @@ impl Anchor {
         let tolerated = STEP_MS.max(self.uncertainty_ms).max(other.uncertainty_ms);
         self.offset_ms().abs_diff(other.offset_ms()) <= tolerated.unsigned_abs()
     }
+
+    /// Whether this one counts in place of one that came before it. A source corrects itself, since a clock is set in
+    /// order to be right; and where two contradict each other the earlier one is stale. But nobody checks a hardware
+    /// clock.
+    fn supersedes(&self, earlier: &Anchor) -> bool {
+        if self.source == earlier.source {
+            return true;
+        }
+        let corrects = self.source != Source::Rtc && !self.agrees_with(earlier);
+        corrects || self.uncertainty_ms <= earlier.uncertainty_ms
+    }
 }
 
 /// What is known of one boot.
@@ -81,11 +92,9 @@ pub struct Boot {
 }
 
 impl Boot {
-    /// The anchor that counts: of each source the latest, since a clock is set in order to be right; of these the most
-    /// certain one.
+    /// The anchor that counts: the most certain one, unless a later one contradicts it.
     pub fn anchor(&self) -> Option<&Anchor> {
-        let latest = |source| self.anchors.iter().rev().find(move |anchor| anchor.source == source);
-        Source::ALL.into_iter().filter_map(latest).min_by_key(|anchor| anchor.uncertainty_ms)
+        self.anchors.iter().reduce(|best, later| if later.supersedes(best) { later } else { best })
     }
 
     fn own_offset_ms(&self) -> i64 {

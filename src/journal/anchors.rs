@@ -203,7 +203,10 @@ impl Core {
         let is_known =
             |known: &Anchor| known.offset_ms().abs_diff(anchor.offset_ms()) < STEP_MS.unsigned_abs();
         let latest = self.anchors().iter().rev().find(|known| known.source == source);
-        if latest.is_some_and(is_known) { Ok(()) } else { self.keep_anchor(anchor) }
+        // A kernel that vouches again is believed rather than what contradicted it in the meantime.
+        let best = self.history.boots.last().and_then(Boot::anchor);
+        let counts = source == Source::Rtc || best.is_some_and(|best| best.agrees_with(&anchor));
+        if latest.is_some_and(is_known) && counts { Ok(()) } else { self.keep_anchor(anchor) }
     }
 
     fn anchors(&self) -> &[Anchor] {
@@ -237,7 +240,14 @@ impl Core {
         Ok(())
     }
 
-    /// A clock that agrees with the `Date` is the finer of the two.
+    /// Whether the kernel says at this moment that the clock is right.
+    fn kernel_vouches(&self) -> bool {
+        let vouches = vouched_for(&self.clock, self.policy.trust, &self.clock.now());
+        vouches.is_some_and(|(source, _)| source == Source::Kernel)
+    }
+
+    /// A clock that agrees with the `Date` is the finer of the two; one that the kernel vouches for at this moment is
+    /// believed even against it.
     fn note_date(&mut self, seen: &DateSeen) -> Result<(), Refusal> {
         self.look_at_clock()?;
         if seen.date_ms < BUILT_MS {
@@ -252,10 +262,13 @@ impl Core {
         let anchor = if confirmed { own } else { said };
         let best = self.history.boots.last().and_then(Boot::anchor);
         let known = |anchor: &&Anchor| anchor.agrees_with(&said);
-        let latest = self.anchors().iter().rev().find(|known| known.source == Source::Date);
         // A hardware clock is no reason not to take down what is more certain.
         let best = best.filter(|best| best.source != Source::Rtc);
-        if best.filter(known).or(latest.filter(known)).is_some() {
+        if best.filter(known).is_some() {
+            return Ok(());
+        }
+        if best.is_some() && self.kernel_vouches() {
+            tracing::debug!("the endpoint says {}, the kernel another time", rfc3339(date_ms));
             return Ok(());
         }
         Ok(self.keep_anchor(anchor)?)

@@ -28,17 +28,24 @@ fn estimated(offset_ms: i64, settled: bool) -> Option<Place> {
 }
 
 #[test]
-fn the_anchor_that_counts_is_the_most_certain_of_the_latest() {
+fn the_anchor_that_counts_is_the_most_certain_one_that_nothing_later_contradicts() {
     let (old, new) = (kernel(10, NOW), kernel(2000, NOW + DAY));
     let date = anchor(500, NOW + DAY, Source::Date, 1200);
     let rtc = anchor(5, NOW - DAY, Source::Rtc, 60_000);
-    let cases: [(&[Anchor], Option<Anchor>); 6] = [
+    let stale = anchor(600, NOW - DAY, Source::Date, 10_000);
+    let cases: [(&[Anchor], Option<Anchor>); 10] = [
         (&[], None),
         (&[rtc], Some(rtc)),
         (&[rtc, date], Some(date)),
         (&[date, rtc], Some(date)),
-        (&[old, date], Some(old)),
+        // A claim that a later date contradicts is stale; so is a date that the kernel contradicts.
+        (&[old, date], Some(date)),
         (&[old, date, new], Some(new)),
+        (&[date, new], Some(new)),
+        (&[stale, old], Some(old)),
+        (&[old, stale, date], Some(date)),
+        // As long as they agree, the more certain one counts, whichever came first.
+        (&[new, date], Some(new)),
     ];
     for (anchors, counts) in cases {
         assert_eq!(boot(1, HOUR, 0, anchors).anchor(), counts.as_ref());

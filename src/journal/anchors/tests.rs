@@ -85,6 +85,27 @@ fn a_date_confirms_the_clock_or_takes_its_place() {
 }
 
 #[test]
+fn a_stale_claim_of_the_kernel_yields_to_a_later_date_and_a_present_one_does_not() {
+    let clock = ManualClock::at(NOW, "a");
+    let (mut core, _dir) = core(&clock, Trust::Kernel);
+    let says = |core: &mut Core, date_ms| {
+        core.note_date(&DateSeen { boot_ms: 1000, date_ms, uncertainty_ms: 1100 }).unwrap();
+        (core.wall_now(), core.clock_status().source)
+    };
+    const HOUR: i64 = 3_600_000;
+    assert_eq!(says(&mut core, NOW + HOUR), (NOW, Some(Source::Kernel)), "it still says so");
+    clock.set_synchronised(false);
+    assert_eq!(says(&mut core, NOW + HOUR), (NOW + HOUR, Some(Source::Date)));
+    assert_eq!(says(&mut core, NOW + HOUR), (NOW + HOUR, Some(Source::Date)));
+    assert_eq!(anchors(&core).len(), 2);
+    clock.set_synchronised(true);
+    for _ in 0..3 {
+        assert_eq!(says(&mut core, NOW + HOUR), (NOW, Some(Source::Kernel)), "it says so again");
+    }
+    assert_eq!(anchors(&core).len(), 3);
+}
+
+#[test]
 fn whose_word_counts_is_a_matter_of_configuration() {
     for (trust, synchronised, wall, source) in [
         (Trust::Kernel, true, NOW, Some(Source::Kernel)),
