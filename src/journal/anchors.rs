@@ -76,10 +76,12 @@ pub struct DateSeen {
 /// What is known of the present time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Known {
-    /// Wall time less boot time, if this boot has an anchor.
+    /// Wall time less boot time, if this boot has an anchor; not before what was more certain.
     pub offset_ms: Option<i64>,
     /// Wall time less boot time at the least.
     pub floor_ms: i64,
+    /// Who says that it is not less; `None`: this version was not made before.
+    pub floor_by: Option<Source>,
 }
 
 /// Whether the time is known, for `status`.
@@ -199,6 +201,9 @@ impl Core {
         let Some((source, uncertainty_ms)) = vouched_for(&self.clock, self.policy.trust, &now) else {
             return Ok(());
         };
+        if source == Source::Rtc && !self.history.is_possible(&now) {
+            return Ok(());
+        }
         let anchor = Anchor { boot_ms: now.boot_ms, wall_ms: now.wall_ms, source, uncertainty_ms };
         let is_known =
             |known: &Anchor| known.offset_ms().abs_diff(anchor.offset_ms()) < STEP_MS.unsigned_abs();
@@ -275,8 +280,8 @@ impl Core {
     }
 
     pub(super) fn known_time(&self) -> Known {
-        let anchor = self.history.boots.last().and_then(Boot::anchor);
-        Known { offset_ms: anchor.map(Anchor::offset_ms), floor_ms: self.history.floor_offset_ms() }
+        let (floor_ms, floor_by) = self.history.floor();
+        Known { offset_ms: self.history.checked_offset_ms(), floor_ms, floor_by }
     }
 
     pub(super) fn clock_status(&self) -> ClockStatus {
@@ -289,6 +294,11 @@ impl Core {
     /// How much time has passed since a moment, of whatever boot.
     pub(super) fn since(&self, earlier: &Moment) -> i64 {
         self.history.since(earlier, &self.now())
+    }
+
+    /// The same for whatever cannot be undone.
+    pub(super) fn surely_since(&self, earlier: &Moment) -> i64 {
+        self.history.surely_since(earlier, &self.now())
     }
 
     /// What is left of a wait that was begun at a moment, of whatever boot.

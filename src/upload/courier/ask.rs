@@ -142,8 +142,9 @@ impl Courier {
                 self.parts.link.report(judgement.evidence);
                 let trouble = match failure.kind {
                     FailureKind::CertificateTime => format!(
-                        "its certificate is not valid at {}, the latest time that is sure here; the clock must be set",
-                        rfc3339(self.valid_at.now_ms())
+                        "its certificate is not valid at {}, the latest time that is sure here, by {}; the clock must be set",
+                        rfc3339(self.valid_at.now_ms()),
+                        self.valid_at.by()
                     ),
                     _ => judgement.detail,
                 };
@@ -194,7 +195,7 @@ impl Courier {
     /// What the journal knows of the time is what certificates are checked by.
     pub(super) async fn learn_time(&mut self) -> Result<(), Refusal> {
         let known = self.parts.journal.known_time().await?;
-        self.valid_at.learn(known.offset_ms, known.floor_ms);
+        self.valid_at.learn(&known);
         Ok(())
     }
 }

@@ -53,10 +53,17 @@ fn one_answer_without_a_date_ends_no_asking() {
             asking.hear(*answer, 1000, wait, longest);
         }
         assert_eq!(asking.is_dateless(), dateless, "{answers:?}");
-        assert_eq!(asking.not_before, if dateless { 3_601_000 } else { 6000 }, "it is asked again: {answers:?}");
+        assert_eq!(
+            asking.not_before,
+            if dateless { 3_601_000 } else { 6000 },
+            "it is asked again: {answers:?}"
+        );
         assert_eq!(asking.seen.is_some(), answers.last() == Some(&date));
         asking.begin_anew();
-        assert!(!asking.is_dateless() && asking.not_before < 0, "a new path, a set clock or a person: {answers:?}");
+        assert!(
+            !asking.is_dateless() && asking.not_before < 0,
+            "a new path, a set clock or a person: {answers:?}"
+        );
         asking.hear(none, 1000, wait, longest);
         assert_eq!(asking.is_dateless(), dateless || answers.ends_with(&[none, none]), "{answers:?}");
     }
