@@ -104,8 +104,12 @@ pub(super) enum Release {
 
 impl Journal {
     /// An answer over verified TLS said what time it is.
-    pub async fn note_date(&self, seen: DateSeen) -> Result<(), Refusal> {
-        self.call(move |core| core.note_date(&seen)).await
+    pub async fn note_date(&self, seen: DateSeen) -> Result<Known, Refusal> {
+        self.call(move |core| {
+            core.note_date(&seen)?;
+            Ok(core.known_time())
+        })
+        .await
     }
 
     /// What is known of the present time.
@@ -266,7 +270,8 @@ impl Core {
         let confirmed = own.offset_ms().abs_diff(said.offset_ms()) <= uncertainty_ms.unsigned_abs();
         let anchor = if confirmed { own } else { said };
         let best = self.history.boots.last().and_then(Boot::anchor);
-        let known = |anchor: &&Anchor| anchor.agrees_with(&said);
+        // Kept all the same if it is far more certain: at least by half, so that few are kept.
+        let known = |known: &&Anchor| known.agrees_with(&said) && known.uncertainty_ms < 2 * uncertainty_ms;
         // A hardware clock is no reason not to take down what is more certain.
         let best = best.filter(|best| best.source != Source::Rtc);
         if best.filter(known).is_some() {

@@ -58,6 +58,8 @@ pub struct Answer {
     pub retry_after: Option<String>,
     /// `Date`, as given.
     pub date: Option<String>,
+    /// `Age`, as given: whoever sends one answers from a cache.
+    pub age: Option<String>,
     /// `Location`, as given; never followed.
     pub location: Option<String>,
     /// `x-request-id`, as given.
@@ -187,7 +189,8 @@ impl Sender {
         let mut origin = self.target.clone().map_err(Trouble::setup)?;
         origin.set_path("/");
         origin.set_query(None);
-        let request = self.client().await?.head(origin);
+        // The date of an answer that was kept somewhere is of no use.
+        let request = self.client().await?.head(origin).header(header::CACHE_CONTROL, "no-cache");
         request.send().await.map_err(|error| Trouble::from_error(&error))
     }
 
@@ -309,6 +312,7 @@ fn head(response: &Response) -> Answer {
         content_encoding: text(headers, &header::CONTENT_ENCODING),
         retry_after: text(headers, &header::RETRY_AFTER),
         date: text(headers, &header::DATE),
+        age: text(headers, &header::AGE),
         location: text(headers, &header::LOCATION),
         request_id: text(headers, &HeaderName::from_static("x-request-id")),
         body: Vec::new(),

@@ -319,6 +319,22 @@ fn answers_without_a_date_end_no_asking_while_the_clock_is_wrong() {
 }
 
 #[test]
+fn a_date_out_of_a_cache_is_asked_for_again() {
+    let Some(device) = Device::new(Validity::Now, "") else { return };
+    let kept = Reply::new(404, "").header("date", "Sun, 22 Nov 2026 21:40:00 GMT").header("age", "36000");
+    device.endpoint.first_questions([kept]);
+    let service = device.start(back_to_1970());
+    let really = play(&service, "a", |_| {});
+    assert_eq!(service.wait_for_state("a", "delivered")["time"], "trusted");
+    assert_true(&device.payloads()[0], &really);
+    let asked = device.endpoint.requests().into_iter().filter(|request| request.method == "HEAD");
+    assert_eq!(
+        asked.map(|it| it.header("cache-control").map(str::to_owned)).collect::<Vec<_>>(),
+        vec![Some("no-cache".to_owned()); 2]
+    );
+}
+
+#[test]
 fn local_time_with_an_offset_and_the_hour_that_comes_twice_are_told_in_utc() {
     let Some(device) = Device::new(Validity::Now, "") else { return };
     let service = device.start(0);

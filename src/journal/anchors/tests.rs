@@ -106,6 +106,26 @@ fn a_stale_claim_of_the_kernel_yields_to_a_later_date_and_a_present_one_does_not
 }
 
 #[test]
+fn a_clock_that_drifts_and_a_date_that_is_far_more_certain_are_taken_down() {
+    let clock = ManualClock::at(0, "a");
+    clock.set_synchronised(false);
+    let (mut core, _dir) = core(&clock, Trust::Kernel);
+    for (date_ms, uncertainty_ms, kept) in [
+        (NOW, 11_000, 1),
+        (NOW, 9000, 1),
+        (NOW + 8000, 5500, 2),
+        (NOW + 7000, 1100, 3),
+        (NOW + 8000, 1100, 3),
+        (NOW + 8200, 1100, 4),
+        (NOW + 8200, 1000, 4),
+    ] {
+        core.note_date(&DateSeen { boot_ms: 1000, date_ms, uncertainty_ms }).unwrap();
+        assert_eq!(anchors(&core).len(), kept, "{date_ms} {uncertainty_ms}");
+    }
+    assert_eq!(core.wall_now(), NOW + 8200);
+}
+
+#[test]
 fn whose_word_counts_is_a_matter_of_configuration() {
     for (trust, synchronised, wall, source) in [
         (Trust::Kernel, true, NOW, Some(Source::Kernel)),

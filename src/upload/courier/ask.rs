@@ -17,6 +17,8 @@ use crate::upload::{Doing, View};
 const WHOLE_SECOND_MS: i64 = 1000;
 /// After a round trip longer than this a `Date` says too little.
 const ROUND_TRIP_MOST_MS: i64 = 20_000;
+/// A `Date` may lie before what is sure by this much: the endpoint's clock has its own idea of a minute.
+const BEHIND_MS: i64 = 60_000;
 /// After so many answers in a row without a `Date` the endpoint counts as one that has no clock.
 const DATELESS_AFTER: u32 = 3;
 
@@ -34,14 +36,14 @@ pub(super) struct Asking {
     dateless: u32,
     /// A `Date` that the journal does not know yet.
     seen: Option<DateSeen>,
-    /// The journal knows one since the clock was last set.
-    noted: bool,
+    /// One that lies before what is sure.
+    doubted: Option<DateSeen>,
 }
 
 impl Asking {
     /// A new path, a set clock or a person: what failed before may work now.
     pub(super) fn begin_anew(&mut self) {
-        (self.tries, self.not_before, self.noted) = (0, i64::MIN, false);
+        (self.tries, self.not_before) = (0, i64::MIN);
         // Who has no clock has to say so once more.
         self.dateless = self.dateless.min(DATELESS_AFTER - 1);
     }
@@ -49,6 +51,28 @@ impl Asking {
     /// The endpoint answers and does not tell.
     fn is_dateless(&self) -> bool {
         self.dateless >= DATELESS_AFTER
+    }
+
+    /// Whether a `Date` is believed that cannot be before `floor_ms`. What lies before was kept somewhere on the way, or
+    /// what was sure is wrong. A date that was kept stands still: one that goes on with time is believed in the end.
+    fn believes(&mut self, seen: &DateSeen, floor_ms: i64) -> bool {
+        if seen.date_ms >= floor_ms.saturating_sub(BEHIND_MS) {
+            self.doubted = None;
+            return true;
+        }
+        let Some(earlier) = &self.doubted else {
+            self.doubted = Some(*seen);
+            return false;
+        };
+        let passed = seen.boot_ms.saturating_sub(earlier.boot_ms);
+        let went_on = seen.date_ms.saturating_sub(earlier.date_ms);
+        let uncertain = seen.uncertainty_ms.saturating_add(earlier.uncertainty_ms);
+        if went_on.abs_diff(passed) > uncertain.unsigned_abs() {
+            self.doubted = Some(*seen);
+            return false;
+        }
+        // Too soon after the other one, it may be the same.
+        passed > 2 * uncertain
     }
 
     /// The question was answered at boot time `now_ms`. The next one comes after `wait`; after `longest`, if the endpoint
@@ -132,7 +156,7 @@ impl Courier {
         let wait = self.config.backoff(self.asking.tries);
         match outcome {
             Outcome::Answer(answer) => {
-                let told = told(answer, began, now.boot_ms);
+                let told = self.told(answer, began, now.boot_ms);
                 self.asking.hear(told, now.boot_ms, wait, self.config.retry.max);
             }
             Outcome::Failed(failure) => {
@@ -156,24 +180,29 @@ impl Courier {
 
     /// The answer to an upload tells the time as well.
     pub(super) fn date_passing_by(&mut self, outcome: &Outcome, tls: bool, began: i64) {
-        if let (Outcome::Answer(answer), true, false) = (outcome, tls, self.asking.noted)
-            && let Told::Date(seen) = told(answer, began, self.now().boot_ms)
+        if let (Outcome::Answer(answer), true) = (outcome, tls)
+            && let Told::Date(seen) = self.told(answer, began, self.now().boot_ms)
         {
             self.asking.seen = Some(seen);
+        }
+    }
+
+    fn told(&mut self, answer: &Answer, began: i64, ended: i64) -> Told {
+        match told(answer, began, ended) {
+            Told::Date(seen) if !self.asking.believes(&seen, self.valid_at.floor_at(seen.boot_ms)) => {
+                Told::Useless("the date of its answer lies before what is sure here")
+            }
+            told => told,
         }
     }
 
     /// Hands to the journal what an answer said of the time.
     pub(super) async fn note_date(&mut self) {
         let Some(seen) = self.asking.seen.take() else { return };
-        let noted = self.parts.journal.note_date(seen).await;
-        self.asking.noted = noted.is_ok();
-        let learnt = match noted {
-            Ok(()) => self.learn_time().await,
-            refused => refused,
-        };
-        if let Err(refusal) = learnt {
-            tracing::warn!("the time could not be written down: {refusal}");
+        // Only what the journal does not know already is written.
+        match self.parts.journal.note_date(seen).await {
+            Ok(known) => self.valid_at.learn(&known),
+            Err(refusal) => tracing::warn!("the time could not be written down: {refusal}"),
         }
     }
 
@@ -230,6 +259,9 @@ fn told(answer: &Answer, began_ms: i64, ended_ms: i64) -> Told {
     let Ok(date) = DATES.parse_timestamp(date) else {
         return Told::Useless("the date of its answer cannot be read");
     };
+    if answer.age.as_deref().is_some_and(|age| age.trim() != "0") {
+        return Told::Useless("its answer was kept in a cache");
+    }
     let date = date.as_millisecond();
     if date < BUILT_MS {
         return Told::Useless("the date of its answer lies before this version was made");

@@ -33,6 +33,33 @@ fn only_an_answer_in_time_and_in_health_says_that_there_is_no_clock() {
     for date in ["", "soon", "Thu, 01 Jan 1970 00:00:00 GMT", "Sat, 31 Oct 2026 23:59:59 GMT"] {
         useless(dated(date), 0);
     }
+    for age in ["1", "36000", "old"] {
+        useless(Answer { age: Some(age.to_owned()), ..dated(DATE) }, 0);
+    }
+    let fresh = Answer { age: Some(" 0".to_owned()), ..dated(DATE) };
+    assert!(matches!(told(&fresh, 0, 0), Told::Date(_)));
+}
+
+#[test]
+fn a_date_before_what_is_sure_is_believed_only_if_it_goes_on() {
+    let floor = DATE_MS;
+    let seen = |boot_ms, date_ms| DateSeen { boot_ms, date_ms, uncertainty_ms: 1500 };
+    const HOUR: i64 = 3_600_000;
+    // When each answer came, how late it said that it is, and whether that was believed.
+    let cases: [(&str, &[(i64, i64, bool)]); 6] = [
+        ("after it", &[(0, 0, true), (1000, HOUR, true)]),
+        ("a minute", &[(0, -BEHIND_MS, true), (0, -BEHIND_MS - 1, false)]),
+        ("kept", &[(0, -HOUR, false), (5000, -HOUR, false), (10_000, -HOUR, false), (20_000, -HOUR, false)]),
+        ("too soon", &[(0, -HOUR, false), (6000, 6000 - HOUR, false), (7000, 7000 - HOUR, true)]),
+        ("goes on", &[(0, -HOUR, false), (20_000, 20_000 - HOUR, true), (40_000, 40_000 - HOUR, true)]),
+        ("two caches", &[(0, -HOUR, false), (20_000, -2 * HOUR, false), (40_000, -HOUR, false)]),
+    ];
+    for (name, answers) in cases {
+        let mut asking = Asking::default();
+        for (at, date, believed) in answers {
+            assert_eq!(asking.believes(&seen(*at, DATE_MS + date), floor), *believed, "{name} {at}");
+        }
+    }
 }
 
 #[test]
