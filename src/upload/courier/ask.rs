@@ -25,8 +25,8 @@ const DATELESS_AFTER: u32 = 3;
 /// What is under way to find out the time.
 #[derive(Debug, Default)]
 pub(super) struct Asking {
-    /// The question that is under way, and the boot time at which it was asked.
-    task: Option<(Id, i64)>,
+    /// The question that is under way.
+    task: Option<Id>,
     tries: u32,
     /// Boot time of the next question.
     not_before: i64,
@@ -92,7 +92,7 @@ impl Asking {
     }
 
     pub(super) fn is_task(&self, id: Id) -> bool {
-        self.task.is_some_and(|(task, _)| task == id)
+        self.task == Some(id)
     }
 
     pub(super) fn forget_task(&mut self) {
@@ -126,8 +126,8 @@ impl Courier {
         if self.asking.task.is_none() && now.boot_ms >= self.asking.not_before {
             self.learn_time().await?;
             let sender = self.sender.clone();
-            let task = self.sends.spawn(async move { sender.probe().await });
-            self.asking.task = Some((task.id(), now.boot_ms));
+            let task = self.sends.spawn(async move { sender.ask_time().await });
+            self.asking.task = Some(task.id());
         }
         if self.asking.task.is_some() {
             let detail = format!(
@@ -150,13 +150,15 @@ impl Courier {
 
     /// The question for the time came to an end.
     pub(super) fn time_told(&mut self, outcome: &Outcome) {
-        let Some((_, began)) = self.asking.task.take() else { return };
+        if self.asking.task.take().is_none() {
+            return;
+        }
         let now = self.now();
         self.asking.tries = self.asking.tries.saturating_add(1);
         let wait = self.config.backoff(self.asking.tries);
         match outcome {
             Outcome::Answer(answer) => {
-                let told = self.told(answer, began, now.boot_ms);
+                let told = self.told(answer);
                 self.asking.hear(told, now.boot_ms, wait, self.config.retry.max);
             }
             Outcome::Failed(failure) => {
@@ -179,16 +181,16 @@ impl Courier {
     }
 
     /// The answer to an upload tells the time as well.
-    pub(super) fn date_passing_by(&mut self, outcome: &Outcome, tls: bool, began: i64) {
+    pub(super) fn date_passing_by(&mut self, outcome: &Outcome, tls: bool) {
         if let (Outcome::Answer(answer), true) = (outcome, tls)
-            && let Told::Date(seen) = self.told(answer, began, self.now().boot_ms)
+            && let Told::Date(seen) = self.told(answer)
         {
             self.asking.seen = Some(seen);
         }
     }
 
-    fn told(&mut self, answer: &Answer, began: i64, ended: i64) -> Told {
-        match told(answer, began, ended) {
+    fn told(&mut self, answer: &Answer) -> Told {
+        match told(answer) {
             Told::Date(seen) if !self.asking.believes(&seen, self.valid_at.floor_at(seen.boot_ms)) => {
                 Told::Useless("the date of its answer lies before what is sure here")
             }
@@ -246,7 +248,8 @@ enum Told {
     Nothing,
 }
 
-fn told(answer: &Answer, began_ms: i64, ended_ms: i64) -> Told {
+fn told(answer: &Answer) -> Told {
+    let (began_ms, ended_ms) = answer.between;
     let round_trip = ended_ms.saturating_sub(began_ms).max(0);
     if round_trip > ROUND_TRIP_MOST_MS {
         return Told::Useless("its answer took too long to say what time it is");

@@ -37,6 +37,11 @@ impl ValidAt {
         *self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Milliseconds since the boot.
+    pub fn boot_ms(&self) -> i64 {
+        self.clock.now().boot_ms
+    }
+
     /// The least that it can have been at this boot time, without the boot's own anchor.
     pub fn floor_at(&self, boot_ms: i64) -> i64 {
         boot_ms.saturating_add(self.known().floor_ms)

@@ -7,6 +7,10 @@ fn dated(date: &str) -> Answer {
     Answer { status: 404, date: Some(date.to_owned()), ..Answer::default() }
 }
 
+fn took(answer: Answer, began: i64, ended: i64) -> Answer {
+    Answer { between: (began, ended), ..answer }
+}
+
 fn dateless(status: u16) -> Answer {
     Answer { status, ..Answer::default() }
 }
@@ -14,17 +18,19 @@ fn dateless(status: u16) -> Answer {
 #[test]
 fn a_date_is_the_middle_of_its_second_in_the_middle_of_the_round_trip() {
     let seen = |boot_ms, uncertainty_ms| Told::Date(DateSeen { boot_ms, date_ms: DATE_MS, uncertainty_ms });
-    assert_eq!(told(&dated(DATE), 1000, 1300), seen(1150, 1150));
-    assert_eq!(told(&dated(DATE), 1300, 1000), seen(1300, 1000));
-    assert!(matches!(told(&dated("Fri, 13 Mar 2106 10:00:00 GMT"), 0, 0), Told::Date(_)));
+    assert_eq!(told(&took(dated(DATE), 1000, 1300)), seen(1150, 1150));
+    assert_eq!(told(&took(dated(DATE), 1300, 1000)), seen(1300, 1000));
+    assert!(matches!(told(&dated("Fri, 13 Mar 2106 10:00:00 GMT")), Told::Date(_)));
 }
 
 #[test]
 fn only_an_answer_in_time_and_in_health_says_that_there_is_no_clock() {
     for status in [200, 204, 301, 404, 405] {
-        assert_eq!(told(&dateless(status), 0, 20_000), Told::Nothing, "{status}");
+        assert_eq!(told(&took(dateless(status), 0, 20_000)), Told::Nothing, "{status}");
     }
-    let useless = |answer, took| assert!(matches!(told(&answer, 0, took), Told::Useless(_)), "{answer:?}");
+    let useless = |answer: Answer, ended| {
+        assert!(matches!(told(&took(answer.clone(), 0, ended)), Told::Useless(_)), "{answer:?}")
+    };
     useless(dated(DATE), 20_001);
     useless(dateless(204), 20_001);
     for status in [500, 502, 503, 504] {
@@ -37,7 +43,7 @@ fn only_an_answer_in_time_and_in_health_says_that_there_is_no_clock() {
         useless(Answer { age: Some(age.to_owned()), ..dated(DATE) }, 0);
     }
     let fresh = Answer { age: Some(" 0".to_owned()), ..dated(DATE) };
-    assert!(matches!(told(&fresh, 0, 0), Told::Date(_)));
+    assert!(matches!(told(&fresh), Told::Date(_)));
 }
 
 #[test]
@@ -65,8 +71,8 @@ fn a_date_before_what_is_sure_is_believed_only_if_it_goes_on() {
 #[test]
 fn one_answer_without_a_date_ends_no_asking() {
     let (wait, longest) = (Duration::from_secs(5), Duration::from_secs(3600));
-    let (date, none) = (told(&dated(DATE), 0, 0), told(&dateless(204), 0, 0));
-    let trouble = told(&dateless(503), 0, 0);
+    let (date, none) = (told(&dated(DATE)), told(&dateless(204)));
+    let trouble = told(&dateless(503));
     for (answers, dateless) in [
         (&[none][..], false),
         (&[none, none], false),
