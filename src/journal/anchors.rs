@@ -139,15 +139,18 @@ impl Core {
              ON CONFLICT (boot_id) DO NOTHING",
             params![self.clock.boot_id(), now.boot_ms, now.wall_ms],
         )?;
+        let is_new = self.conn.changes() > 0;
         let boot = self.conn.query_row(
             "SELECT id FROM boots WHERE boot_id = ?1",
             [self.clock.boot_id()],
             |row| row.get(0),
         )?;
-        // Never written while a boot lasts, so that nothing is written for the sake of time alone.
+        // Never written while the service runs, so that nothing is written for the sake of time alone. The boot before a
+        // new one may have gone on after an orderly stop.
         self.conn.execute(
             "WITH seen (boot, boot_ms, wall_ms) AS (
                  SELECT id, first_boot_ms, first_wall_ms FROM boots
+                 UNION ALL SELECT id, last_boot_ms, last_wall_ms FROM boots
                  UNION ALL SELECT boot, boot_ms, wall_ms FROM anchors
                  UNION ALL SELECT started_boot, started_boot_ms, started_wall_ms FROM sessions
                  UNION ALL SELECT completed_boot, completed_boot_ms, completed_wall_ms FROM sessions
@@ -157,10 +160,25 @@ impl Core {
                      WHERE id >= (SELECT min(first_event) FROM sessions WHERE state = 'open'))
              UPDATE boots SET (last_boot_ms, last_wall_ms) =
                  (SELECT boot_ms, wall_ms FROM seen WHERE seen.boot = boots.id ORDER BY boot_ms DESC LIMIT 1)
-             WHERE id <> ?1 AND last_boot_ms IS NULL",
-            [boot],
+             WHERE id <> ?1
+                 AND (last_boot_ms IS NULL OR (?2 AND id = (SELECT max(id) FROM boots WHERE id < ?1)))",
+            params![boot, is_new],
         )?;
         Ok(boot)
+    }
+
+    /// Notes how long this boot has lasted when the service stops in good order. A boot whose time is known needs no
+    /// such note: what passes from there to the next one is told by the clock.
+    pub(super) fn note_last_moment(&self) -> rusqlite::Result<()> {
+        if !self.attached || !self.conn.is_autocommit() || !self.anchors().is_empty() {
+            return Ok(());
+        }
+        let now = self.clock.now();
+        self.conn.execute(
+            "UPDATE boots SET last_boot_ms = ?2, last_wall_ms = ?3 WHERE id = ?1",
+            params![self.boot, now.boot_ms, now.wall_ms],
+        )?;
+        Ok(())
     }
 
     pub(super) fn read_history(&self) -> rusqlite::Result<History> {

@@ -126,6 +126,45 @@ fn a_clock_that_drifts_and_a_date_that_is_far_more_certain_are_taken_down() {
 }
 
 #[test]
+fn a_boot_without_a_clock_has_lasted_until_the_last_orderly_stop_or_trace() {
+    let clock = ManualClock::at(0, "a");
+    clock.set_synchronised(false);
+    let (core, dir) = core(&clock, Trust::Kernel);
+    let path = dir.path().join("journal.db");
+    let policy = core.policy.clone();
+    let open = || Core::open(&path, policy.clone(), Clock::Manual(clock.clone())).unwrap();
+    let pass = |seconds| clock.advance(Duration::from_secs(seconds));
+    let lasted =
+        |core: &Core| -> Vec<i64> { core.history.boots.iter().map(|boot| boot.last.boot_ms).collect() };
+    pass(60);
+    core.close();
+    let core = open();
+    pass(60);
+    // Pulled out: the note of the stop before is what is known.
+    drop(core);
+    clock.reboot(0, "b");
+    let core = open();
+    assert_eq!(lasted(&core), [61_000, 1000]);
+    pass(10);
+    core.close();
+    let core = open();
+    pass(10);
+    core.close();
+    clock.reboot(0, "c");
+    let core = open();
+    assert_eq!(lasted(&core), [61_000, 21_000, 1000]);
+    drop(core);
+    // One that is anchored costs no write when it stops.
+    clock.set_synchronised(true);
+    clock.reboot(NOW, "d");
+    let core = open();
+    pass(10);
+    core.close();
+    clock.reboot(NOW, "e");
+    assert_eq!(lasted(&open())[3], 1000);
+}
+
+#[test]
 fn whose_word_counts_is_a_matter_of_configuration() {
     for (trust, synchronised, wall, source) in [
         (Trust::Kernel, true, NOW, Some(Source::Kernel)),
