@@ -16,7 +16,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use afterplay::clock::Clock;
-use endpoint::{Act, Authority, Endpoint, Reply, Validity};
+use endpoint::{Authority, Endpoint, Reply, Validity};
 use serde_json::Value;
 use service::{Place, Service, programme, wait_for};
 
@@ -311,7 +311,7 @@ fn answers_without_a_date_end_no_asking_while_the_clock_is_wrong() {
                 let detail = service.status()["uploader"]["detail"].clone();
                 detail.as_str()?.contains("answers without a date").then_some(())
             });
-            assert_eq!(service.request("POST", "/v1/flush", b"").status, 200);
+            assert_eq!(service.request("POST", "/v1/flush", b"").status, 202);
         }
         assert_eq!(service.wait_for_state("a", "delivered")["time"], "trusted");
         assert_true(&device.payloads()[0], &really);

@@ -126,6 +126,28 @@ fn a_clock_that_drifts_and_a_date_that_is_far_more_certain_are_taken_down() {
 }
 
 #[test]
+fn a_hardware_clock_behind_what_is_sure_vouches_for_nothing() {
+    const DAY: i64 = 24 * 3_600_000;
+    for (wall, source) in
+        [(NOW + 2 * DAY, Some(Source::Rtc)), (NOW + DAY - 30_000, Some(Source::Rtc)), (NOW, None)]
+    {
+        let clock = ManualClock::at(NOW + DAY, "a");
+        let (core, dir) = core(&clock, Trust::Rtc);
+        assert_eq!(core.clock_status().source, Some(Source::Kernel));
+        let policy = core.policy.clone();
+        drop(core);
+        clock.set_synchronised(false);
+        clock.reboot(wall, "b");
+        let core = Core::open(&dir.path().join("journal.db"), policy, Clock::Manual(clock.clone())).unwrap();
+        assert_eq!(core.clock_status().source, source, "{wall}");
+        // The kernel's word of the boot before.
+        let known = core.known_time();
+        assert_eq!(known.floor_by, Some(Source::Kernel));
+        assert_eq!(known.offset_ms, source.map(|_| (wall - 1000).max(known.floor_ms)));
+    }
+}
+
+#[test]
 fn a_boot_without_a_clock_has_lasted_until_the_last_orderly_stop_or_trace() {
     let clock = ManualClock::at(0, "a");
     clock.set_synchronised(false);
