@@ -98,6 +98,7 @@ async fn an_answer_is_handed_over_as_it_came() {
     let reply = Reply::json(503, r#"{"type":"x"}"#)
         .header("retry-after", "120")
         .header("date", "Sun, 06 Nov 1994 08:49:37 GMT")
+        .header("age", "7")
         .header("x-request-id", "r\u{fc}1");
     let answer = answer(post(Act::Answer(reply), PATIENT).await);
     let expected = Answer {
@@ -105,10 +106,13 @@ async fn an_answer_is_handed_over_as_it_came() {
         content_type: Some("application/json".to_owned()),
         retry_after: Some("120".to_owned()),
         date: Some("Sun, 06 Nov 1994 08:49:37 GMT".to_owned()),
+        age: Some("7".to_owned()),
         request_id: Some("r\u{fc}1".to_owned()),
         body: br#"{"type":"x"}"#.to_vec(),
+        between: answer.between,
         ..Answer::default()
     };
+    assert!(answer.between.0 > 0 && answer.between.0 <= answer.between.1, "{answer:?}");
     assert_eq!(answer, expected);
 }
 
