@@ -9,6 +9,9 @@ use crate::clock::{BUILT_MS, Moment, Reading};
 
 /// A hardware clock may lag behind the anchors of the boot before by this much and still look right.
 const SLACK_MS: i64 = 60_000;
+/// Nobody runs one version for longer. A clock beyond that which no `Date` confirmed has jumped, and the boots after it
+/// must not be held to that: no certificate would be valid any more.
+const UNCONFIRMED_MOST_MS: i64 = BUILT_MS + 10 * 365 * 24 * 3_600_000;
 
 /// Who says what time it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
@@ -65,6 +68,17 @@ impl Anchor {
         let tolerated = STEP_MS.max(self.uncertainty_ms).max(other.uncertainty_ms);
         self.offset_ms().abs_diff(other.offset_ms()) <= tolerated.unsigned_abs()
     }
+
+    /// Whether this one counts in place of one that came before it. A source corrects itself, since a clock is set in
+    /// order to be right; and where two contradict each other the earlier one is stale. But nobody checks a hardware
+    /// clock.
+    fn supersedes(&self, earlier: &Anchor) -> bool {
+        if self.source == earlier.source {
+            return true;
+        }
+        let corrects = self.source != Source::Rtc && !self.agrees_with(earlier);
+        corrects || self.uncertainty_ms <= earlier.uncertainty_ms
+    }
 }
 
 /// What is known of one boot.
@@ -81,11 +95,19 @@ pub struct Boot {
 }
 
 impl Boot {
-    /// The anchor that counts: of each source the latest, since a clock is set in order to be right; of these the most
-    /// certain one.
+    /// The anchor that counts: the most certain one, unless a later one contradicts it.
     pub fn anchor(&self) -> Option<&Anchor> {
-        let latest = |source| self.anchors.iter().rev().find(move |anchor| anchor.source == source);
-        Source::ALL.into_iter().filter_map(latest).min_by_key(|anchor| anchor.uncertainty_ms)
+        self.anchors.iter().reduce(|best, later| if later.supersedes(best) { later } else { best })
+    }
+
+    /// The anchor, if other boots may be held to it.
+    fn plausible_anchor(&self) -> Option<&Anchor> {
+        self.anchor().filter(|it| it.source == Source::Date || it.wall_ms <= UNCONFIRMED_MOST_MS)
+    }
+
+    /// The same, if nobody checks only this: what is certain enough to refuse or give up anything for.
+    fn sure_anchor(&self) -> Option<&Anchor> {
+        self.plausible_anchor().filter(|it| it.source != Source::Rtc)
     }
 
     fn own_offset_ms(&self) -> i64 {
@@ -133,34 +155,67 @@ impl History {
         Some(boot_ms.saturating_add(self.boot(boot)?.anchor()?.offset_ms()))
     }
 
-    /// Wall time less boot time that the present boot has at the least: it began after this program was made, after
-    /// the last moment of each anchored boot, and after all that is known to have passed since.
-    pub fn floor_offset_ms(&self) -> i64 {
-        self.boots.len().checked_sub(1).map_or(BUILT_MS, |present| self.earliest(present))
+    /// Wall time less boot time that the present boot certainly has at the least, and who says so: it began after this
+    /// program was made (`None`), after the last moment of the last boot whose time was sure, and after all that is
+    /// known to have passed since.
+    pub fn floor(&self) -> (i64, Option<Source>) {
+        self.held_to(Boot::sure_anchor)
+    }
+
+    /// Wall time less boot time of the present boot for whoever must not be fooled by a clock that was set back. Whoever
+    /// is less certain is held to what those said who are more so; a `Date` to nobody.
+    pub fn checked_offset_ms(&self) -> Option<i64> {
+        let anchor = self.boots.last()?.anchor()?;
+        let floor = match anchor.source {
+            Source::Date => return Some(anchor.offset_ms()),
+            Source::Kernel => self.held_to(|it| it.anchor().filter(|it| it.source == Source::Date)),
+            Source::Rtc => self.floor(),
+        };
+        Some(anchor.offset_ms().max(floor.0))
+    }
+
+    /// Whether what a hardware clock says can be right: not if it lies before what has certainly passed.
+    pub fn is_possible(&self, now: &Reading) -> bool {
+        now.wall_ms.saturating_sub(now.boot_ms) >= self.floor().0.saturating_sub(SLACK_MS)
+    }
+
+    fn held_to(&self, by: fn(&Boot) -> Option<&Anchor>) -> (i64, Option<Source>) {
+        let Some(present) = self.boots.len().checked_sub(1) else { return (BUILT_MS, None) };
+        let (start, from) = self.start_after(present, by);
+        (start, from.and_then(|at| by(&self.boots[at])).map(|anchor| anchor.source))
     }
 
     /// When the boot at this position can have begun, as far as the boots before it tell.
     fn earliest(&self, at: usize) -> i64 {
-        let (known, floor) = self.floor_before(at);
-        let run = known.map_or(0, |known| known + 1);
-        self.boots[run..at].iter().fold(floor, |start, boot| start.saturating_add(boot.last.boot_ms))
+        self.start_after(at, Boot::plausible_anchor).0
     }
 
-    /// The last anchored boot before this position, and the time of its last moment.
-    fn floor_before(&self, at: usize) -> (Option<usize>, i64) {
-        let known = |(at, boot): (usize, &Boot)| {
-            Some((at, boot.last.boot_ms.saturating_add(boot.anchor()?.offset_ms())))
+    /// The same as far as those boots tell that are anchored `by` this, and the last one of them.
+    fn start_after(&self, at: usize, by: fn(&Boot) -> Option<&Anchor>) -> (i64, Option<usize>) {
+        let end = |(at, boot): (usize, &Boot)| {
+            let end = boot.last.boot_ms.saturating_add(by(boot)?.offset_ms());
+            (end > BUILT_MS).then_some((at, end))
         };
-        match self.boots[..at].iter().enumerate().rev().find_map(known) {
-            Some((at, wall_ms)) => (Some(at), wall_ms.max(BUILT_MS)),
-            None => (None, BUILT_MS),
-        }
+        let known = self.boots[..at].iter().enumerate().rev().find_map(end);
+        let (run, floor) = known.map_or((0, BUILT_MS), |(at, end)| (at + 1, end));
+        let start =
+            self.boots[run..at].iter().fold(floor, |start, boot| start.saturating_add(boot.last.boot_ms));
+        (start, known.map(|(at, _)| at))
     }
 
     /// Milliseconds that have passed from `earlier` to `now`, a moment of the present boot: by the anchors if both boots
     /// have one, and never less than the boots in between are known to have lasted. A clock that was wrong then or is
     /// wrong now neither cuts a wait short nor holds it up.
     pub fn since(&self, earlier: &Moment, now: &Moment) -> i64 {
+        self.since_by(earlier, now, Boot::anchor)
+    }
+
+    /// The same for whatever cannot be undone: no hardware clock and no clock that jumped is believed.
+    pub fn surely_since(&self, earlier: &Moment, now: &Moment) -> i64 {
+        self.since_by(earlier, now, Boot::sure_anchor)
+    }
+
+    fn since_by(&self, earlier: &Moment, now: &Moment, by: fn(&Boot) -> Option<&Anchor>) -> i64 {
         if earlier.boot == now.boot {
             return now.since(earlier);
         }
@@ -170,8 +225,9 @@ impl History {
         };
         let between = self.boots.iter().filter(|boot| (earlier.boot..now.boot).contains(&boot.id));
         let at_least = between.map(lasted).fold(now.boot_ms, i64::saturating_add);
-        let then = self.wall_ms(earlier.boot, earlier.boot_ms);
-        let by_anchors = self.wall_ms(now.boot, now.boot_ms).zip(then).map(|(now, then)| now - then);
+        let wall_ms =
+            |moment: &Moment| Some(moment.boot_ms.saturating_add(by(self.boot(moment.boot)?)?.offset_ms()));
+        let by_anchors = wall_ms(now).zip(wall_ms(earlier)).map(|(now, then)| now.saturating_sub(then));
         by_anchors.unwrap_or(0).max(at_least).max(0)
     }
 

@@ -76,10 +76,12 @@ pub struct DateSeen {
 /// What is known of the present time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Known {
-    /// Wall time less boot time, if this boot has an anchor.
+    /// Wall time less boot time, if this boot has an anchor; not before what was more certain.
     pub offset_ms: Option<i64>,
     /// Wall time less boot time at the least.
     pub floor_ms: i64,
+    /// Who says that it is not less; `None`: this version was not made before.
+    pub floor_by: Option<Source>,
 }
 
 /// Whether the time is known, for `status`.
@@ -102,8 +104,12 @@ pub(super) enum Release {
 
 impl Journal {
     /// An answer over verified TLS said what time it is.
-    pub async fn note_date(&self, seen: DateSeen) -> Result<(), Refusal> {
-        self.call(move |core| core.note_date(&seen)).await
+    pub async fn note_date(&self, seen: DateSeen) -> Result<Known, Refusal> {
+        self.call(move |core| {
+            core.note_date(&seen)?;
+            Ok(core.known_time())
+        })
+        .await
     }
 
     /// What is known of the present time.
@@ -133,15 +139,18 @@ impl Core {
              ON CONFLICT (boot_id) DO NOTHING",
             params![self.clock.boot_id(), now.boot_ms, now.wall_ms],
         )?;
+        let is_new = self.conn.changes() > 0;
         let boot = self.conn.query_row(
             "SELECT id FROM boots WHERE boot_id = ?1",
             [self.clock.boot_id()],
             |row| row.get(0),
         )?;
-        // Never written while a boot lasts, so that nothing is written for the sake of time alone.
+        // Never written while the service runs, so that nothing is written for the sake of time alone. The boot before a
+        // new one may have gone on after an orderly stop.
         self.conn.execute(
             "WITH seen (boot, boot_ms, wall_ms) AS (
                  SELECT id, first_boot_ms, first_wall_ms FROM boots
+                 UNION ALL SELECT id, last_boot_ms, last_wall_ms FROM boots
                  UNION ALL SELECT boot, boot_ms, wall_ms FROM anchors
                  UNION ALL SELECT started_boot, started_boot_ms, started_wall_ms FROM sessions
                  UNION ALL SELECT completed_boot, completed_boot_ms, completed_wall_ms FROM sessions
@@ -151,10 +160,25 @@ impl Core {
                      WHERE id >= (SELECT min(first_event) FROM sessions WHERE state = 'open'))
              UPDATE boots SET (last_boot_ms, last_wall_ms) =
                  (SELECT boot_ms, wall_ms FROM seen WHERE seen.boot = boots.id ORDER BY boot_ms DESC LIMIT 1)
-             WHERE id <> ?1 AND last_boot_ms IS NULL",
-            [boot],
+             WHERE id <> ?1
+                 AND (last_boot_ms IS NULL OR (?2 AND id = (SELECT max(id) FROM boots WHERE id < ?1)))",
+            params![boot, is_new],
         )?;
         Ok(boot)
+    }
+
+    /// Notes how long this boot has lasted when the service stops in good order. A boot whose time is known needs no
+    /// such note: what passes from there to the next one is told by the clock.
+    pub(super) fn note_last_moment(&self) -> rusqlite::Result<()> {
+        if !self.attached || !self.conn.is_autocommit() || !self.anchors().is_empty() {
+            return Ok(());
+        }
+        let now = self.clock.now();
+        self.conn.execute(
+            "UPDATE boots SET last_boot_ms = ?2, last_wall_ms = ?3 WHERE id = ?1",
+            params![self.boot, now.boot_ms, now.wall_ms],
+        )?;
+        Ok(())
     }
 
     pub(super) fn read_history(&self) -> rusqlite::Result<History> {
@@ -199,11 +223,17 @@ impl Core {
         let Some((source, uncertainty_ms)) = vouched_for(&self.clock, self.policy.trust, &now) else {
             return Ok(());
         };
+        if source == Source::Rtc && !self.history.is_possible(&now) {
+            return Ok(());
+        }
         let anchor = Anchor { boot_ms: now.boot_ms, wall_ms: now.wall_ms, source, uncertainty_ms };
         let is_known =
             |known: &Anchor| known.offset_ms().abs_diff(anchor.offset_ms()) < STEP_MS.unsigned_abs();
         let latest = self.anchors().iter().rev().find(|known| known.source == source);
-        if latest.is_some_and(is_known) { Ok(()) } else { self.keep_anchor(anchor) }
+        // A kernel that vouches again is believed rather than what contradicted it in the meantime.
+        let best = self.history.boots.last().and_then(Boot::anchor);
+        let counts = source == Source::Rtc || best.is_some_and(|best| best.agrees_with(&anchor));
+        if latest.is_some_and(is_known) && counts { Ok(()) } else { self.keep_anchor(anchor) }
     }
 
     fn anchors(&self) -> &[Anchor] {
@@ -237,7 +267,14 @@ impl Core {
         Ok(())
     }
 
-    /// A clock that agrees with the `Date` is the finer of the two.
+    /// Whether the kernel says at this moment that the clock is right.
+    fn kernel_vouches(&self) -> bool {
+        let vouches = vouched_for(&self.clock, self.policy.trust, &self.clock.now());
+        vouches.is_some_and(|(source, _)| source == Source::Kernel)
+    }
+
+    /// A clock that agrees with the `Date` is the finer of the two; one that the kernel vouches for at this moment is
+    /// believed even against it.
     fn note_date(&mut self, seen: &DateSeen) -> Result<(), Refusal> {
         self.look_at_clock()?;
         if seen.date_ms < BUILT_MS {
@@ -251,19 +288,23 @@ impl Core {
         let confirmed = own.offset_ms().abs_diff(said.offset_ms()) <= uncertainty_ms.unsigned_abs();
         let anchor = if confirmed { own } else { said };
         let best = self.history.boots.last().and_then(Boot::anchor);
-        let known = |anchor: &&Anchor| anchor.agrees_with(&said);
-        let latest = self.anchors().iter().rev().find(|known| known.source == Source::Date);
+        // Kept all the same if it is far more certain: at least by half, so that few are kept.
+        let known = |known: &&Anchor| known.agrees_with(&said) && known.uncertainty_ms < 2 * uncertainty_ms;
         // A hardware clock is no reason not to take down what is more certain.
         let best = best.filter(|best| best.source != Source::Rtc);
-        if best.filter(known).or(latest.filter(known)).is_some() {
+        if best.filter(known).is_some() {
+            return Ok(());
+        }
+        if best.is_some() && self.kernel_vouches() {
+            tracing::debug!("the endpoint says {}, the kernel another time", rfc3339(date_ms));
             return Ok(());
         }
         Ok(self.keep_anchor(anchor)?)
     }
 
     pub(super) fn known_time(&self) -> Known {
-        let anchor = self.history.boots.last().and_then(Boot::anchor);
-        Known { offset_ms: anchor.map(Anchor::offset_ms), floor_ms: self.history.floor_offset_ms() }
+        let (floor_ms, floor_by) = self.history.floor();
+        Known { offset_ms: self.history.checked_offset_ms(), floor_ms, floor_by }
     }
 
     pub(super) fn clock_status(&self) -> ClockStatus {
@@ -276,6 +317,11 @@ impl Core {
     /// How much time has passed since a moment, of whatever boot.
     pub(super) fn since(&self, earlier: &Moment) -> i64 {
         self.history.since(earlier, &self.now())
+    }
+
+    /// The same for whatever cannot be undone.
+    pub(super) fn surely_since(&self, earlier: &Moment) -> i64 {
+        self.history.surely_since(earlier, &self.now())
     }
 
     /// What is left of a wait that was begun at a moment, of whatever boot.

@@ -302,6 +302,9 @@ impl Core {
 
     /// Saves what was removed from under the connection, and puts the WAL into the main file.
     pub(super) fn close(mut self) {
+        if let Err(error) = self.note_last_moment() {
+            tracing::warn!("how long this boot lasted was not written down: {error}");
+        }
         if let Err(refusal) = self.conclude() {
             tracing::warn!("the last checkpoint failed; the next start makes up for it: {refusal}");
         }

@@ -147,7 +147,7 @@ impl Core {
             .query_map([], |row| {
                 let delivered = row.get_ref(1)?.as_str()? == "delivered";
                 let keep = if delivered { receipts } else { quarantined };
-                let over = wait_set(row, 2)?.is_some_and(|settled| self.since(&settled) >= keep);
+                let over = wait_set(row, 2)?.is_some_and(|settled| self.surely_since(&settled) >= keep);
                 Ok((over, (row.get(0)?, delivered)))
             })?
             .filter_map(|row| row.map(|(over, session)| over.then_some(session)).transpose())

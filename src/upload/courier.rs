@@ -351,8 +351,7 @@ impl Courier {
         self.last_start = Some(self.now().boot_ms);
         let (sender, sent) = (self.sender.clone(), Sent::default());
         let (path, config) = (self.link.borrow().path, self.config.clone());
-        let began = self.now().boot_ms;
-        let trip = Trip { session, attempt, made, path, config, began, sent: sent.clone() };
+        let trip = Trip { session, attempt, made, path, config, sent: sent.clone() };
         let task = self.sends.spawn(async move { sender.post_noting(body, &sent).await });
         self.trips.insert(task.id(), trip);
         Ok(())

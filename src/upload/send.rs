@@ -33,6 +33,9 @@ const SLOWEST_UPLINK_BYTES_PER_SECOND: u64 = 8 * 1024;
 /// Shorter than the idle time of common balancers, so that a connection is not reused just as the other side drops it.
 const POOL_IDLE: Duration = Duration::from_secs(30);
 
+/// A question for the time that took longer than this is asked again: half of it is how far off the answer may be.
+const SLOW_MS: i64 = 3000;
+
 /// As much of one header of an answer as is kept.
 const HEADER_LIMIT: usize = 1024;
 
@@ -58,10 +61,14 @@ pub struct Answer {
     pub retry_after: Option<String>,
     /// `Date`, as given.
     pub date: Option<String>,
+    /// `Age`, as given: whoever sends one answers from a cache.
+    pub age: Option<String>,
     /// `Location`, as given; never followed.
     pub location: Option<String>,
     /// `x-request-id`, as given.
     pub request_id: Option<String>,
+    /// Boot times between which the other side began its answer: as near to each other as can be told.
+    pub between: (i64, i64),
     /// The first 64 KiB of the body.
     pub body: Vec<u8>,
     /// Whether more followed, or should have, than was read.
@@ -162,32 +169,57 @@ impl Sender {
     pub async fn post_noting(&self, body: Vec<u8>, sent: &Sent) -> Outcome {
         let whole = self.deadlines.whole(body.len());
         let deadline = Instant::now() + whole;
-        let body = TrackedBody::new(body.into(), sent.clone());
+        let began = self.valid_at.boot_ms();
+        let body = TrackedBody::new(body.into(), sent.clone(), self.valid_at.clone());
 
         let response = match timeout_at(deadline, self.request(body)).await {
             Ok(Ok(response)) => response,
             Ok(Err(trouble)) => return trouble.failed(sent.in_full()),
             Err(_) => return Trouble::timeout(whole).failed(sent.in_full()),
         };
-        read_answer(response, deadline, whole).await
+        // Nothing was asked before the connection stood.
+        let between = (sent.first_ms().unwrap_or(began), self.valid_at.boot_ms());
+        read_answer(head(&response, between), response, deadline, whole).await
     }
 
     /// Asks the endpoint's origin for nothing in particular (`HEAD /`): whether it can be reached and is itself.
     pub async fn probe(&self) -> Outcome {
+        self.probe_once().await.0
+    }
+
+    /// The same to find out what time it is. If that takes long, maybe with the way to a connection, the connection is
+    /// asked again.
+    pub async fn ask_time(&self) -> Outcome {
+        let (first, took_ms) = self.probe_once().await;
+        if took_ms <= SLOW_MS || !matches!(first, Outcome::Answer(_)) {
+            return first;
+        }
+        match self.probe_once().await {
+            (again @ Outcome::Answer(_), again_ms) if again_ms < took_ms => again,
+            _ => first,
+        }
+    }
+
+    async fn probe_once(&self) -> (Outcome, i64) {
+        let began = self.valid_at.boot_ms();
         let whole = self.deadlines.whole(0);
         let deadline = Instant::now() + whole;
-        match timeout_at(deadline, self.head_request()).await {
-            Ok(Ok(response)) => Outcome::Answer(head(&response)),
+        let response = timeout_at(deadline, self.head_request()).await;
+        let ended = self.valid_at.boot_ms();
+        let outcome = match response {
+            Ok(Ok(response)) => Outcome::Answer(head(&response, (began, ended))),
             Ok(Err(trouble)) => trouble.failed(false),
             Err(_) => Trouble::timeout(whole).failed(false),
-        }
+        };
+        (outcome, ended.saturating_sub(began))
     }
 
     async fn head_request(&self) -> Result<Response, Trouble> {
         let mut origin = self.target.clone().map_err(Trouble::setup)?;
         origin.set_path("/");
         origin.set_query(None);
-        let request = self.client().await?.head(origin);
+        // The date of an answer that was kept somewhere is of no use.
+        let request = self.client().await?.head(origin).header(header::CACHE_CONTROL, "no-cache");
         request.send().await.map_err(|error| Trouble::from_error(&error))
     }
 
@@ -275,8 +307,12 @@ fn client_builder(connect: Duration) -> ClientBuilder {
 
 /// Reads an answer up to the limit and then lets go of the connection. A refusal whose body breaks off is still a
 /// refusal; of a success the body is what counts, so without all of it nothing is known.
-async fn read_answer(mut response: Response, deadline: Instant, whole: Duration) -> Outcome {
-    let mut answer = head(&response);
+async fn read_answer(
+    mut answer: Answer,
+    mut response: Response,
+    deadline: Instant,
+    whole: Duration,
+) -> Outcome {
     loop {
         let trouble = match timeout_at(deadline, response.chunk()).await {
             Ok(Ok(None)) => return Outcome::Answer(answer),
@@ -301,7 +337,7 @@ async fn read_answer(mut response: Response, deadline: Instant, whole: Duration)
     }
 }
 
-fn head(response: &Response) -> Answer {
+fn head(response: &Response, between: (i64, i64)) -> Answer {
     let headers = response.headers();
     Answer {
         status: response.status().as_u16(),
@@ -309,8 +345,10 @@ fn head(response: &Response) -> Answer {
         content_encoding: text(headers, &header::CONTENT_ENCODING),
         retry_after: text(headers, &header::RETRY_AFTER),
         date: text(headers, &header::DATE),
+        age: text(headers, &header::AGE),
         location: text(headers, &header::LOCATION),
         request_id: text(headers, &HeaderName::from_static("x-request-id")),
+        between,
         body: Vec::new(),
         truncated: false,
     }

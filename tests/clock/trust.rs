@@ -196,13 +196,13 @@ fn boots_without_a_clock_are_put_before_the_one_that_has_it() {
     for key in ["a", "b", "c"] {
         device.wait_for_state(key, "delivered");
     }
-    // The third boot had lasted 6 s. The ones before lasted to their last moment: 6 s each, since a boot that records
-    // nothing leaves no trace.
+    // The third boot had lasted 6 s. The ones before lasted until the service stopped: 6 s, and an hour more.
     let third = NOW + 24 * 3600 * 1000 - 6000;
     let times = sent_times(&endpoint);
     assert_eq!(times["c"], seconds_from(third + 1000));
-    assert_eq!(times["b"], seconds_from(third - 6000 + 1000));
-    assert_eq!(times["a"], seconds_from(third - 12_000 + 1000));
+    let hour = 3_600_000;
+    assert_eq!(times["b"], seconds_from(third - hour - 6000 + 1000));
+    assert_eq!(times["a"], seconds_from(third - hour - 12_000 + 1000));
     for (key, time) in [("a", "estimated"), ("b", "estimated"), ("c", "trusted")] {
         let session = device.session(key);
         assert_eq!((&session["time"], &session["receipt"]["time"]), (&time.into(), &time.into()), "{key}");
@@ -228,6 +228,19 @@ fn nothing_is_held_for_ever() {
     assert_eq!(sent_times(&endpoint)["a"], seconds_from(NOW + 1000), "right after this program was made");
     let body = String::from_utf8(endpoint.requests()[0].body.clone()).unwrap();
     assert!(!body.contains("\"19"), "no date of before: {body}");
+}
+
+#[test]
+fn a_hardware_clock_that_jumps_ahead_expires_nothing() {
+    let endpoint = Endpoint::start([]);
+    endpoint.whenever("refused", answer(400));
+    let mut device = Device::clockless(&endpoint, NOW, "clock.trust = \"rtc\"");
+    device.play("refused");
+    device.wait_for_state("refused", "quarantined");
+    let year = 365 * 24 * 3600 * 1000;
+    device.reboot(NOW + year, "boot-2");
+    assert_eq!(device.get("/v1/status")["clock_source"], "rtc");
+    assert_eq!(device.session("refused")["state"], "quarantined");
 }
 
 #[test]

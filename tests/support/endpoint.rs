@@ -57,6 +57,8 @@ struct State {
     connections: usize,
     /// How far off the dates are that answers carry.
     date_off_ms: Option<i64>,
+    /// The answers to the first HEADs, with no `Date` but their own.
+    first_questions: VecDeque<Reply>,
 }
 
 #[derive(Debug, Default)]
@@ -176,6 +178,11 @@ impl Endpoint {
     /// From now on answers carry a `Date` that is so far off, and a HEAD is answered without an act of the script.
     pub(crate) fn tell_time(&self, off_ms: i64) {
         self.shared.update(|state| state.date_off_ms = Some(off_ms));
+    }
+
+    /// The first HEADs get these answers, with no `Date` but their own.
+    pub(crate) fn first_questions(&self, replies: impl IntoIterator<Item = Reply>) {
+        self.shared.update(|state| state.first_questions.extend(replies));
     }
 
     /// Whatever the script says, a request whose body contains this text gets this act.
@@ -308,8 +315,12 @@ async fn converse(
         }
         read_until(&mut stream, &mut unread, length).await?;
         request.body = unread.drain(..length).collect();
-        let date = shared.date();
-        let act = if date.is_some() && request.method == "HEAD" {
+        let question = request.method == "HEAD";
+        let first = shared.update(|state| question.then(|| state.first_questions.pop_front()).flatten());
+        let date = if first.is_some() { None } else { shared.date() };
+        let act = if let Some(reply) = first {
+            Act::Answer(reply)
+        } else if date.is_some() && question {
             Act::Answer(Reply::new(404, ""))
         } else {
             shared.next_act(&request.body)

@@ -16,7 +16,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use afterplay::clock::Clock;
-use endpoint::{Act, Authority, Endpoint, Reply, Validity};
+use endpoint::{Authority, Endpoint, Reply, Validity};
 use serde_json::Value;
 use service::{Place, Service, programme, wait_for};
 
@@ -281,11 +281,11 @@ fn a_certificate_that_is_not_valid_yet_is_a_wait_and_no_verdict() {
 }
 
 #[test]
-fn who_answers_without_a_date_is_not_asked_twice() {
+fn who_answers_without_a_date_time_and_again_has_no_clock() {
     let Some(library) = library() else { return };
     let roots = Authority::new();
-    let endpoint =
-        Endpoint::start_tls(roots.server("127.0.0.1", Validity::Now), [Act::Answer(Reply::new(204, ""))]);
+    let endpoint = Endpoint::start_tls(roots.server("127.0.0.1", Validity::Now), []);
+    endpoint.first_questions([204, 204, 204, 204].map(|status| Reply::new(status, "")));
     let place = Place::new(&endpoint.url(), CONFIG);
     let device = Device { place, library, roots, endpoint };
     let service = device.start(0);
@@ -293,7 +293,45 @@ fn who_answers_without_a_date_is_not_asked_twice() {
         play(&service, key, |_| {});
         assert_eq!(service.wait_for_state(key, "delivered")["time"], "assumed");
     }
-    assert_eq!(device.questions(), 1);
+    assert_eq!(device.questions(), 3);
+}
+
+#[test]
+fn answers_without_a_date_end_no_asking_while_the_clock_is_wrong() {
+    // One that came from a balancer; and an endpoint that has no clock, until somebody hurries it.
+    for (script, off, flush) in
+        [(&[503][..], -2 * DAY, false), (&[204], back_to_1970(), false), (&[204; 3], back_to_1970(), true)]
+    {
+        let Some(device) = Device::new(Validity::Now, "") else { return };
+        device.endpoint.first_questions(script.iter().map(|status| Reply::new(*status, "")));
+        let service = device.start(off);
+        let really = play(&service, "a", |_| {});
+        if flush {
+            wait_for("a clear word", || {
+                let detail = service.status()["uploader"]["detail"].clone();
+                detail.as_str()?.contains("answers without a date").then_some(())
+            });
+            assert_eq!(service.request("POST", "/v1/flush", b"").status, 202);
+        }
+        assert_eq!(service.wait_for_state("a", "delivered")["time"], "trusted");
+        assert_true(&device.payloads()[0], &really);
+    }
+}
+
+#[test]
+fn a_date_out_of_a_cache_is_asked_for_again() {
+    let Some(device) = Device::new(Validity::Now, "") else { return };
+    let kept = Reply::new(404, "").header("date", "Sun, 22 Nov 2026 21:40:00 GMT").header("age", "36000");
+    device.endpoint.first_questions([kept]);
+    let service = device.start(back_to_1970());
+    let really = play(&service, "a", |_| {});
+    assert_eq!(service.wait_for_state("a", "delivered")["time"], "trusted");
+    assert_true(&device.payloads()[0], &really);
+    let asked = device.endpoint.requests().into_iter().filter(|request| request.method == "HEAD");
+    assert_eq!(
+        asked.map(|it| it.header("cache-control").map(str::to_owned)).collect::<Vec<_>>(),
+        vec![Some("no-cache".to_owned()); 2]
+    );
 }
 
 #[test]

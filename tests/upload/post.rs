@@ -49,6 +49,28 @@ fn assert_failed(outcome: Outcome, kind: FailureKind, maybe_delivered: bool, say
 }
 
 #[tokio::test]
+async fn a_slow_question_for_the_time_is_asked_again_on_the_same_connection() {
+    use std::io::{BufRead, BufReader, Write};
+
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/x", listener.local_addr().unwrap());
+    let server = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
+        // As long as it takes to be too slow.
+        for pause in [3100, 0] {
+            while !lines.next().unwrap().unwrap().is_empty() {}
+            std::thread::sleep(Duration::from_millis(pause));
+            stream.write_all(b"HTTP/1.1 404 Scripted\r\ncontent-length: 0\r\n\r\n").unwrap();
+        }
+    });
+    let answer = answer(Sender::new(&url, "ds", PATIENT).ask_time().await);
+    let (began, ended) = answer.between;
+    assert!((0..3000).contains(&(ended - began)), "{began} to {ended}");
+    server.join().unwrap();
+}
+
+#[tokio::test]
 async fn the_request_is_what_the_contract_says() {
     let endpoint = Endpoint::start([]);
     let body = "{\"events\":[\"é\"]}".repeat(500).into_bytes();
@@ -76,6 +98,7 @@ async fn an_answer_is_handed_over_as_it_came() {
     let reply = Reply::json(503, r#"{"type":"x"}"#)
         .header("retry-after", "120")
         .header("date", "Sun, 06 Nov 1994 08:49:37 GMT")
+        .header("age", "7")
         .header("x-request-id", "r\u{fc}1");
     let answer = answer(post(Act::Answer(reply), PATIENT).await);
     let expected = Answer {
@@ -83,10 +106,13 @@ async fn an_answer_is_handed_over_as_it_came() {
         content_type: Some("application/json".to_owned()),
         retry_after: Some("120".to_owned()),
         date: Some("Sun, 06 Nov 1994 08:49:37 GMT".to_owned()),
+        age: Some("7".to_owned()),
         request_id: Some("r\u{fc}1".to_owned()),
         body: br#"{"type":"x"}"#.to_vec(),
+        between: answer.between,
         ..Answer::default()
     };
+    assert!(answer.between.0 > 0 && answer.between.0 <= answer.between.1, "{answer:?}");
     assert_eq!(answer, expected);
 }
 

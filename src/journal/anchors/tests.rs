@@ -85,6 +85,108 @@ fn a_date_confirms_the_clock_or_takes_its_place() {
 }
 
 #[test]
+fn a_stale_claim_of_the_kernel_yields_to_a_later_date_and_a_present_one_does_not() {
+    let clock = ManualClock::at(NOW, "a");
+    let (mut core, _dir) = core(&clock, Trust::Kernel);
+    let says = |core: &mut Core, date_ms| {
+        core.note_date(&DateSeen { boot_ms: 1000, date_ms, uncertainty_ms: 1100 }).unwrap();
+        (core.wall_now(), core.clock_status().source)
+    };
+    const HOUR: i64 = 3_600_000;
+    assert_eq!(says(&mut core, NOW + HOUR), (NOW, Some(Source::Kernel)), "it still says so");
+    clock.set_synchronised(false);
+    assert_eq!(says(&mut core, NOW + HOUR), (NOW + HOUR, Some(Source::Date)));
+    assert_eq!(says(&mut core, NOW + HOUR), (NOW + HOUR, Some(Source::Date)));
+    assert_eq!(anchors(&core).len(), 2);
+    clock.set_synchronised(true);
+    for _ in 0..3 {
+        assert_eq!(says(&mut core, NOW + HOUR), (NOW, Some(Source::Kernel)), "it says so again");
+    }
+    assert_eq!(anchors(&core).len(), 3);
+}
+
+#[test]
+fn a_clock_that_drifts_and_a_date_that_is_far_more_certain_are_taken_down() {
+    let clock = ManualClock::at(0, "a");
+    clock.set_synchronised(false);
+    let (mut core, _dir) = core(&clock, Trust::Kernel);
+    for (date_ms, uncertainty_ms, kept) in [
+        (NOW, 11_000, 1),
+        (NOW, 9000, 1),
+        (NOW + 8000, 5500, 2),
+        (NOW + 7000, 1100, 3),
+        (NOW + 8000, 1100, 3),
+        (NOW + 8200, 1100, 4),
+        (NOW + 8200, 1000, 4),
+    ] {
+        core.note_date(&DateSeen { boot_ms: 1000, date_ms, uncertainty_ms }).unwrap();
+        assert_eq!(anchors(&core).len(), kept, "{date_ms} {uncertainty_ms}");
+    }
+    assert_eq!(core.wall_now(), NOW + 8200);
+}
+
+#[test]
+fn a_hardware_clock_behind_what_is_sure_vouches_for_nothing() {
+    const DAY: i64 = 24 * 3_600_000;
+    for (wall, source) in
+        [(NOW + 2 * DAY, Some(Source::Rtc)), (NOW + DAY - 30_000, Some(Source::Rtc)), (NOW, None)]
+    {
+        let clock = ManualClock::at(NOW + DAY, "a");
+        let (core, dir) = core(&clock, Trust::Rtc);
+        assert_eq!(core.clock_status().source, Some(Source::Kernel));
+        let policy = core.policy.clone();
+        drop(core);
+        clock.set_synchronised(false);
+        clock.reboot(wall, "b");
+        let core = Core::open(&dir.path().join("journal.db"), policy, Clock::Manual(clock.clone())).unwrap();
+        assert_eq!(core.clock_status().source, source, "{wall}");
+        // The kernel's word of the boot before.
+        let known = core.known_time();
+        assert_eq!(known.floor_by, Some(Source::Kernel));
+        assert_eq!(known.offset_ms, source.map(|_| (wall - 1000).max(known.floor_ms)));
+    }
+}
+
+#[test]
+fn a_boot_without_a_clock_has_lasted_until_the_last_orderly_stop_or_trace() {
+    let clock = ManualClock::at(0, "a");
+    clock.set_synchronised(false);
+    let (core, dir) = core(&clock, Trust::Kernel);
+    let path = dir.path().join("journal.db");
+    let policy = core.policy.clone();
+    let open = || Core::open(&path, policy.clone(), Clock::Manual(clock.clone())).unwrap();
+    let pass = |seconds| clock.advance(Duration::from_secs(seconds));
+    let lasted =
+        |core: &Core| -> Vec<i64> { core.history.boots.iter().map(|boot| boot.last.boot_ms).collect() };
+    pass(60);
+    core.close();
+    let core = open();
+    pass(60);
+    // Pulled out: the note of the stop before is what is known.
+    drop(core);
+    clock.reboot(0, "b");
+    let core = open();
+    assert_eq!(lasted(&core), [61_000, 1000]);
+    pass(10);
+    core.close();
+    let core = open();
+    pass(10);
+    core.close();
+    clock.reboot(0, "c");
+    let core = open();
+    assert_eq!(lasted(&core), [61_000, 21_000, 1000]);
+    drop(core);
+    // One that is anchored costs no write when it stops.
+    clock.set_synchronised(true);
+    clock.reboot(NOW, "d");
+    let core = open();
+    pass(10);
+    core.close();
+    clock.reboot(NOW, "e");
+    assert_eq!(lasted(&open())[3], 1000);
+}
+
+#[test]
 fn whose_word_counts_is_a_matter_of_configuration() {
     for (trust, synchronised, wall, source) in [
         (Trust::Kernel, true, NOW, Some(Source::Kernel)),

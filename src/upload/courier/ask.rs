@@ -17,33 +17,82 @@ use crate::upload::{Doing, View};
 const WHOLE_SECOND_MS: i64 = 1000;
 /// After a round trip longer than this a `Date` says too little.
 const ROUND_TRIP_MOST_MS: i64 = 20_000;
+/// A `Date` may lie before what is sure by this much: the endpoint's clock has its own idea of a minute.
+const BEHIND_MS: i64 = 60_000;
+/// After so many answers in a row without a `Date` the endpoint counts as one that has no clock.
+const DATELESS_AFTER: u32 = 3;
 
 /// What is under way to find out the time.
 #[derive(Debug, Default)]
 pub(super) struct Asking {
-    /// The question that is under way, and the boot time at which it was asked.
-    task: Option<(Id, i64)>,
+    /// The question that is under way.
+    task: Option<Id>,
     tries: u32,
     /// Boot time of the next question.
     not_before: i64,
     /// Why the last one failed.
     trouble: Option<String>,
-    /// The endpoint answers and does not tell.
-    dateless: bool,
+    /// So many answers in a row had no `Date`.
+    dateless: u32,
     /// A `Date` that the journal does not know yet.
     seen: Option<DateSeen>,
-    /// The journal knows one since the clock was last set.
-    noted: bool,
+    /// One that lies before what is sure.
+    doubted: Option<DateSeen>,
 }
 
 impl Asking {
     /// A new path, a set clock or a person: what failed before may work now.
     pub(super) fn begin_anew(&mut self) {
-        (self.tries, self.not_before, self.noted) = (0, i64::MIN, false);
+        (self.tries, self.not_before) = (0, i64::MIN);
+        // Who has no clock has to say so once more.
+        self.dateless = self.dateless.min(DATELESS_AFTER - 1);
+    }
+
+    /// The endpoint answers and does not tell.
+    fn is_dateless(&self) -> bool {
+        self.dateless >= DATELESS_AFTER
+    }
+
+    /// Whether a `Date` is believed that cannot be before `floor_ms`. What lies before was kept somewhere on the way, or
+    /// what was sure is wrong. A date that was kept stands still: one that goes on with time is believed in the end.
+    fn believes(&mut self, seen: &DateSeen, floor_ms: i64) -> bool {
+        if seen.date_ms >= floor_ms.saturating_sub(BEHIND_MS) {
+            self.doubted = None;
+            return true;
+        }
+        let Some(earlier) = &self.doubted else {
+            self.doubted = Some(*seen);
+            return false;
+        };
+        let passed = seen.boot_ms.saturating_sub(earlier.boot_ms);
+        let went_on = seen.date_ms.saturating_sub(earlier.date_ms);
+        let uncertain = seen.uncertainty_ms.saturating_add(earlier.uncertainty_ms);
+        if went_on.abs_diff(passed) > uncertain.unsigned_abs() {
+            self.doubted = Some(*seen);
+            return false;
+        }
+        // Too soon after the other one, it may be the same.
+        passed > 2 * uncertain
+    }
+
+    /// The question was answered at boot time `now_ms`. The next one comes after `wait`; after `longest`, if the endpoint
+    /// has no clock.
+    fn hear(&mut self, told: Told, now_ms: i64, wait: Duration, longest: Duration) {
+        (self.seen, self.dateless) = match told {
+            Told::Date(seen) => (Some(seen), 0),
+            Told::Useless(_) => (None, 0),
+            Told::Nothing => (None, self.dateless.saturating_add(1)),
+        };
+        self.trouble = Some(match told {
+            Told::Useless(why) => why.to_owned(),
+            Told::Date(_) | Told::Nothing => "its answer has no usable date".to_owned(),
+        });
+        let wait = if self.is_dateless() { longest } else { wait };
+        self.not_before = now_ms.saturating_add(ms(wait));
     }
 
     pub(super) fn is_task(&self, id: Id) -> bool {
-        self.task.is_some_and(|(task, _)| task == id)
+        self.task == Some(id)
     }
 
     pub(super) fn forget_task(&mut self) {
@@ -55,7 +104,7 @@ impl Courier {
     /// Whether a clock that looks right is good enough, because nobody can confirm it: plain http, which leads no
     /// further than this machine, proves nothing.
     pub(super) fn assume(&self) -> bool {
-        !self.config.endpoint.is_tls() || self.asking.dateless
+        !self.config.endpoint.is_tls() || self.asking.is_dateless()
     }
 
     /// Whatever is due waits for the time to be known: asks the endpoint's origin for it, and for nothing else.
@@ -68,7 +117,7 @@ impl Courier {
             let view = View::because(Doing::Waiting, "clock", &detail);
             (View { next_attempt_ms: Some(at), ..view }, Some(at))
         };
-        if self.assume() {
+        if !self.config.endpoint.is_tls() {
             let why = format!(
                 "the clock says {clock}, which cannot be right, and nobody here can tell the time; sessions wait until it is set"
             );
@@ -77,8 +126,8 @@ impl Courier {
         if self.asking.task.is_none() && now.boot_ms >= self.asking.not_before {
             self.learn_time().await?;
             let sender = self.sender.clone();
-            let task = self.sends.spawn(async move { sender.probe().await });
-            self.asking.task = Some((task.id(), now.boot_ms));
+            let task = self.sends.spawn(async move { sender.ask_time().await });
+            self.asking.task = Some(task.id());
         }
         if self.asking.task.is_some() {
             let detail = format!(
@@ -87,33 +136,41 @@ impl Courier {
             return Ok((View::because(Doing::Waiting, "clock", &detail), Some(until)));
         }
         let trouble = self.asking.trouble.clone().unwrap_or_default();
-        let detail = format!(
-            "the clock says {clock}, nobody vouches for it, and the endpoint did not tell the time: {trouble}"
-        );
+        let detail = if self.asking.is_dateless() {
+            format!(
+                "the clock says {clock}, which cannot be right, and the endpoint answers without a date; sessions wait until the clock is set or the endpoint tells the time"
+            )
+        } else {
+            format!(
+                "the clock says {clock}, nobody vouches for it, and the endpoint did not tell the time: {trouble}"
+            )
+        };
         Ok(wait(detail, until.min(self.asking.not_before)))
     }
 
     /// The question for the time came to an end.
     pub(super) fn time_told(&mut self, outcome: &Outcome) {
-        let Some((_, began)) = self.asking.task.take() else { return };
+        if self.asking.task.take().is_none() {
+            return;
+        }
         let now = self.now();
         self.asking.tries = self.asking.tries.saturating_add(1);
         let wait = self.config.backoff(self.asking.tries);
-        self.asking.not_before = now.boot_ms.saturating_add(ms(wait));
         match outcome {
             Outcome::Answer(answer) => {
-                self.asking.trouble = Some("its answer has no usable date".to_owned());
-                self.asking.seen = date_of(answer, began, now.boot_ms);
-                self.asking.dateless = self.asking.seen.is_none();
+                let told = self.told(answer);
+                self.asking.hear(told, now.boot_ms, wait, self.config.retry.max);
             }
             Outcome::Failed(failure) => {
+                self.asking.not_before = now.boot_ms.saturating_add(ms(wait));
                 let context = Context { identity_from_configuration: false, now_ms: now.wall_ms };
                 let judgement = verdict::judge(outcome, &context);
                 self.parts.link.report(judgement.evidence);
                 let trouble = match failure.kind {
                     FailureKind::CertificateTime => format!(
-                        "its certificate is not valid at {}, the latest time that is sure here; the clock must be set",
-                        rfc3339(self.valid_at.now_ms())
+                        "its certificate is not valid at {}, the latest time that is sure here, by {}; the clock must be set",
+                        rfc3339(self.valid_at.now_ms()),
+                        self.valid_at.by()
                     ),
                     _ => judgement.detail,
                 };
@@ -124,23 +181,30 @@ impl Courier {
     }
 
     /// The answer to an upload tells the time as well.
-    pub(super) fn date_passing_by(&mut self, outcome: &Outcome, tls: bool, began: i64) {
-        if let (Outcome::Answer(answer), true, false) = (outcome, tls, self.asking.noted) {
-            self.asking.seen = date_of(answer, began, self.now().boot_ms).or(self.asking.seen.take());
+    pub(super) fn date_passing_by(&mut self, outcome: &Outcome, tls: bool) {
+        if let (Outcome::Answer(answer), true) = (outcome, tls)
+            && let Told::Date(seen) = self.told(answer)
+        {
+            self.asking.seen = Some(seen);
+        }
+    }
+
+    fn told(&mut self, answer: &Answer) -> Told {
+        match told(answer) {
+            Told::Date(seen) if !self.asking.believes(&seen, self.valid_at.floor_at(seen.boot_ms)) => {
+                Told::Useless("the date of its answer lies before what is sure here")
+            }
+            told => told,
         }
     }
 
     /// Hands to the journal what an answer said of the time.
     pub(super) async fn note_date(&mut self) {
         let Some(seen) = self.asking.seen.take() else { return };
-        let noted = self.parts.journal.note_date(seen).await;
-        self.asking.noted = noted.is_ok();
-        let learnt = match noted {
-            Ok(()) => self.learn_time().await,
-            refused => refused,
-        };
-        if let Err(refusal) = learnt {
-            tracing::warn!("the time could not be written down: {refusal}");
+        // Only what the journal does not know already is written.
+        match self.parts.journal.note_date(seen).await {
+            Ok(known) => self.valid_at.learn(&known),
+            Err(refusal) => tracing::warn!("the time could not be written down: {refusal}"),
         }
     }
 
@@ -162,7 +226,7 @@ impl Courier {
     /// What the journal knows of the time is what certificates are checked by.
     pub(super) async fn learn_time(&mut self) -> Result<(), Refusal> {
         let known = self.parts.journal.known_time().await?;
-        self.valid_at.learn(known.offset_ms, known.floor_ms);
+        self.valid_at.learn(&known);
         Ok(())
     }
 }
@@ -174,11 +238,38 @@ fn ms(duration: Duration) -> i64 {
 /// The one form of HTTP's dates that servers send, a wrong weekday notwithstanding.
 static DATES: DateTimeParser = DateTimeParser::new().relaxed_weekday(true);
 
-/// What an answer says of the time, if it can be right.
-fn date_of(answer: &Answer, began_ms: i64, ended_ms: i64) -> Option<DateSeen> {
-    let date = DATES.parse_timestamp(answer.date.as_deref()?).ok()?.as_millisecond();
+/// What an answer says of the time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Told {
+    Date(DateSeen),
+    /// Nothing that can be used, and why.
+    Useless(&'static str),
+    /// Nothing at all.
+    Nothing,
+}
+
+fn told(answer: &Answer) -> Told {
+    let (began_ms, ended_ms) = answer.between;
     let round_trip = ended_ms.saturating_sub(began_ms).max(0);
-    (date >= BUILT_MS && round_trip <= ROUND_TRIP_MOST_MS).then(|| DateSeen {
+    if round_trip > ROUND_TRIP_MOST_MS {
+        return Told::Useless("its answer took too long to say what time it is");
+    }
+    let Some(date) = answer.date.as_deref() else {
+        // Only a server without a clock may leave the date out, and any server in trouble (RFC 9110 section 6.6.1).
+        let in_trouble = answer.status >= 500;
+        return if in_trouble { Told::Useless("it is in trouble and sent no date") } else { Told::Nothing };
+    };
+    let Ok(date) = DATES.parse_timestamp(date) else {
+        return Told::Useless("the date of its answer cannot be read");
+    };
+    if answer.age.as_deref().is_some_and(|age| age.trim() != "0") {
+        return Told::Useless("its answer was kept in a cache");
+    }
+    let date = date.as_millisecond();
+    if date < BUILT_MS {
+        return Told::Useless("the date of its answer lies before this version was made");
+    }
+    Told::Date(DateSeen {
         boot_ms: began_ms + round_trip / 2,
         date_ms: date + WHOLE_SECOND_MS / 2,
         uncertainty_ms: round_trip / 2 + WHOLE_SECOND_MS,
@@ -186,22 +277,4 @@ fn date_of(answer: &Answer, began_ms: i64, ended_ms: i64) -> Option<DateSeen> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_date_is_the_middle_of_its_second_in_the_middle_of_the_round_trip() {
-        let seen = |date: &str, began, ended| {
-            date_of(&Answer { date: Some(date.to_owned()), ..Answer::default() }, began, ended)
-        };
-        let date = "Sun, 22 Nov 2026 21:40:00 GMT";
-        let date_ms = 1_795_383_600_500;
-        assert_eq!(seen(date, 1000, 1300), Some(DateSeen { boot_ms: 1150, date_ms, uncertainty_ms: 1150 }));
-        assert_eq!(seen(date, 1300, 1000).map(|seen| seen.boot_ms), Some(1300));
-        assert_eq!(seen(date, 0, 30_000), None, "too slow to say much");
-        for useless in ["", "soon", "Thu, 01 Jan 1970 00:00:00 GMT", "Sat, 31 Oct 2026 23:59:59 GMT"] {
-            assert_eq!(seen(useless, 0, 0), None, "{useless}");
-        }
-        assert!(seen("Fri, 13 Mar 2106 10:00:00 GMT", 0, 0).is_some());
-    }
-}
+mod tests;

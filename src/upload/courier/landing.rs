@@ -21,8 +21,6 @@ pub(super) struct Trip {
     /// On which path it was sent, and with which configuration.
     pub(super) path: u64,
     pub(super) config: Arc<Config>,
-    /// Boot time of its start.
-    pub(super) began: i64,
     pub(super) sent: Sent,
 }
 
@@ -68,7 +66,7 @@ impl Courier {
         if self.asking.is_task(task) {
             self.time_told(&outcome);
         } else if let Some(trip) = self.trips.remove(&task) {
-            self.date_passing_by(&outcome, trip.config.endpoint.is_tls(), trip.began);
+            self.date_passing_by(&outcome, trip.config.endpoint.is_tls());
             self.settle(&trip, &outcome);
         }
     }

@@ -2,10 +2,11 @@
 
 use std::fmt;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
+use super::ValidAt;
 use hyper::body::{Body as HttpBody, Bytes, Frame, SizeHint};
 
 /// The body goes to the connection in pieces of this size, so that "all taken" lags little behind what was written.
@@ -16,22 +17,35 @@ const PIECE: usize = 1024;
 pub(super) struct TrackedBody {
     left: Bytes,
     sent: Sent,
+    valid_at: Arc<ValidAt>,
 }
 
-/// Whether a body went to the connection in full.
+/// How far a body went to the connection.
 #[derive(Debug, Clone, Default)]
-pub struct Sent(Arc<AtomicBool>);
+pub struct Sent(Arc<Progress>);
+
+#[derive(Debug, Default)]
+struct Progress {
+    /// Boot time at which the connection stood and asked for the first piece.
+    first_ms: OnceLock<i64>,
+    in_full: AtomicBool,
+}
 
 impl Sent {
     /// Whether it did.
     pub fn in_full(&self) -> bool {
-        self.0.load(Ordering::Acquire)
+        self.0.in_full.load(Ordering::Acquire)
+    }
+
+    /// Boot time at which the first piece went, before anything of the request was written.
+    pub(super) fn first_ms(&self) -> Option<i64> {
+        self.0.first_ms.get().copied()
     }
 }
 
 impl TrackedBody {
-    pub(super) fn new(body: Bytes, sent: Sent) -> Self {
-        Self { left: body, sent }
+    pub(super) fn new(body: Bytes, sent: Sent, valid_at: Arc<ValidAt>) -> Self {
+        Self { left: body, sent, valid_at }
     }
 }
 
@@ -52,10 +66,11 @@ impl HttpBody for TrackedBody {
         if self.left.is_empty() {
             return Poll::Ready(None);
         }
+        self.sent.0.first_ms.get_or_init(|| self.valid_at.boot_ms());
         let piece = PIECE.min(self.left.len());
         let piece = self.left.split_to(piece);
         if self.left.is_empty() {
-            self.sent.0.store(true, Ordering::Release);
+            self.sent.0.in_full.store(true, Ordering::Release);
         }
         Poll::Ready(Some(Ok(Frame::data(piece))))
     }
@@ -66,5 +81,28 @@ impl HttpBody for TrackedBody {
 
     fn size_hint(&self) -> SizeHint {
         SizeHint::with_exact(self.left.len() as u64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::clock::{Clock, ManualClock};
+
+    #[test]
+    fn the_way_to_a_connection_is_no_part_of_the_round_trip() {
+        let manual = ManualClock::at(0, "a");
+        let (sent, valid_at) = (Sent::default(), ValidAt::new(Clock::Manual(manual.clone())));
+        let mut body = TrackedBody::new(vec![0; PIECE + 1].into(), sent.clone(), valid_at);
+        manual.advance(Duration::from_secs(5));
+        assert_eq!(sent.first_ms(), None);
+        for in_full in [false, true] {
+            let taken = Pin::new(&mut body).poll_frame(&mut Context::from_waker(std::task::Waker::noop()));
+            assert!(matches!(taken, Poll::Ready(Some(Ok(_)))));
+            manual.advance(Duration::from_secs(1));
+            assert_eq!((sent.first_ms(), sent.in_full()), (Some(6000), in_full));
+        }
     }
 }

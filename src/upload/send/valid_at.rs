@@ -7,7 +7,9 @@ use rustls::pki_types::UnixTime;
 use rustls::time_provider::TimeProvider;
 use rustls_platform_verifier::BuilderVerifierExt;
 
+use crate::anchor::boots::Source;
 use crate::clock::{BUILT_MS, Clock};
+use crate::journal::Known;
 
 /// What TLS takes for the present time: the anchored one, else the wall clock or, if that lies before what has
 /// certainly passed, that. A box that boots in 1970 can thus ask an endpoint for the time, and nothing is switched
@@ -15,27 +17,55 @@ use crate::clock::{BUILT_MS, Clock};
 #[derive(Debug)]
 pub struct ValidAt {
     clock: Clock,
-    /// Wall time less boot time, if it is known; and what it is at the least.
-    known: Mutex<(Option<i64>, i64)>,
+    known: Mutex<Known>,
 }
 
 impl ValidAt {
     /// By this clock.
     pub fn new(clock: Clock) -> Arc<ValidAt> {
-        Arc::new(ValidAt { clock, known: Mutex::new((None, BUILT_MS)) })
+        let known = Known { offset_ms: None, floor_ms: BUILT_MS, floor_by: None };
+        Arc::new(ValidAt { clock, known: Mutex::new(known) })
     }
 
-    /// What is known of the time: wall time less boot time, and what it is at the least.
-    pub fn learn(&self, offset_ms: Option<i64>, floor_ms: i64) {
-        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = (offset_ms, floor_ms.max(BUILT_MS));
+    /// What the journal knows of the time.
+    pub fn learn(&self, known: &Known) {
+        *self.known.lock().unwrap_or_else(PoisonError::into_inner) =
+            Known { floor_ms: known.floor_ms.max(BUILT_MS), ..*known };
+    }
+
+    fn known(&self) -> Known {
+        *self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Milliseconds since the boot.
+    pub fn boot_ms(&self) -> i64 {
+        self.clock.now().boot_ms
+    }
+
+    /// The least that it can have been at this boot time, without the boot's own anchor.
+    pub fn floor_at(&self, boot_ms: i64) -> i64 {
+        boot_ms.saturating_add(self.known().floor_ms)
+    }
+
+    /// Who says that it is that late, for a person.
+    pub fn by(&self) -> &'static str {
+        let (known, now) = (self.known(), self.clock.now());
+        match (known.offset_ms, known.floor_by) {
+            (Some(_), _) => "what is known of this boot",
+            (None, _) if now.wall_ms >= now.boot_ms.saturating_add(known.floor_ms) => "the wall clock",
+            (None, Some(Source::Date)) => "what the endpoint said before the last boot",
+            (None, Some(_)) => "what the kernel said before the last boot",
+            (None, None) => "the date of this version",
+        }
     }
 
     /// Milliseconds since 1970.
     pub fn now_ms(&self) -> i64 {
         let now = self.clock.now();
-        match *self.known.lock().unwrap_or_else(PoisonError::into_inner) {
-            (Some(offset), _) => now.boot_ms.saturating_add(offset),
-            (None, floor) => now.wall_ms.max(now.boot_ms.saturating_add(floor)),
+        let known = self.known();
+        match known.offset_ms {
+            Some(offset) => now.boot_ms.saturating_add(offset),
+            None => now.wall_ms.max(now.boot_ms.saturating_add(known.floor_ms)),
         }
     }
 }
@@ -82,8 +112,22 @@ mod tests {
             (BUILT_MS + 9999 * DAY, Some(BUILT_MS + DAY), BUILT_MS, BUILT_MS + DAY + 1000),
         ] {
             let valid_at = ValidAt::new(Clock::Manual(ManualClock::at(wall, "a")));
-            valid_at.learn(offset, floor);
-            assert_eq!(valid_at.now_ms(), at, "{wall} {offset:?} {floor}");
+            for (floor_by, by) in [
+                (None, "this version"),
+                (Some(Source::Date), "the endpoint"),
+                (Some(Source::Kernel), "the kernel"),
+            ] {
+                valid_at.learn(&Known { offset_ms: offset, floor_ms: floor, floor_by });
+                assert_eq!(valid_at.now_ms(), at, "{wall} {offset:?} {floor}");
+                let by = if offset.is_some() {
+                    "this boot"
+                } else if at == wall {
+                    "the wall clock"
+                } else {
+                    by
+                };
+                assert!(valid_at.by().contains(by), "{} {by}", valid_at.by());
+            }
         }
     }
 }

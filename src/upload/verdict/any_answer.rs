@@ -60,8 +60,9 @@ proptest! {
         let context = Context { identity_from_configuration, now_ms };
         for body in [bytes, near.into_bytes()] {
             let (content_encoding, retry_after, date, location, request_id) = headers.clone();
+            let age = date.clone();
             let outcome = Outcome::Answer(Answer {
-                status, content_encoding, retry_after, date, location, request_id, body, truncated, content_type: None,
+                status, content_encoding, retry_after, date, age, location, request_id, body, truncated, content_type: None, between: (0, 0),
             });
             let judgement = judge(&outcome, &context);
             prop_assert!(judgement.detail.chars().count() <= DETAIL);
