@@ -5,8 +5,9 @@ use rusqlite::{OptionalExtension, params};
 use super::core::Core;
 use super::{Journal, Refusal};
 use crate::anchor::boots::{Anchor, Boot, History, Source, Standing};
-use crate::anchor::{EventTimes, Offsets, STEP_MS, needs_clock};
+use crate::anchor::{self, Basis, Context, EventTimes, Offsets, STEP_MS};
 use crate::clock::{BUILT_MS, Clock, Moment, Reading, left_of, rfc3339};
+use crate::session::Why;
 
 /// Whose word counts for the wall clock, besides the endpoint's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -316,24 +317,24 @@ impl Core {
     }
 
     /// How the times of a session's events are to be told now.
-    pub(super) fn timing(&self, boot: i64, events: &[EventTimes]) -> Timing {
-        let first_ms = self.first_offset(boot);
-        let place = self.history.place(boot);
-        let believed_ms = place.map_or_else(
+    pub(super) fn timing(&self, boot: i64, context: Context, events: &[EventTimes]) -> Timing {
+        let believed_ms = self.history.place(boot).map_or_else(
             || events.last().map_or(0, |last| last.wall_ms.saturating_sub(last.boot_ms)),
             |place| place.offset_ms,
         );
-        let basis = match place.map(|place| place.standing) {
-            _ if !needs_clock(events, first_ms) => TimeBasis::Given,
-            Some(Standing::Trusted) => TimeBasis::Trusted,
-            Some(Standing::Estimated) => TimeBasis::Estimated,
-            Some(Standing::Assumed) | None => TimeBasis::Assumed,
+        let basis = match anchor::basis(events, &context) {
+            Basis::Given => TimeBasis::Given,
+            Basis::Clock => self.basis_now(boot),
+            Basis::Guess => TimeBasis::Estimated,
         };
-        Timing { offsets: Offsets { believed_ms, first_ms }, basis }
+        Timing { offsets: Offsets { believed_ms, context }, basis }
     }
 
-    pub(super) fn first_offset(&self, boot: i64) -> Option<i64> {
-        self.history.boot(boot).map(|boot| boot.first.wall_ms.saturating_sub(boot.first.boot_ms))
+    /// What is known of a session of this boot besides its events.
+    pub(super) fn context(&self, boot: i64, why: Option<Why>) -> Context {
+        let first_ms =
+            self.history.boot(boot).map(|boot| boot.first.wall_ms.saturating_sub(boot.first.boot_ms));
+        Context { first_ms, whole: why == Some(Why::Import) }
     }
 
     /// Whether a completed session of this boot may be sent, as far as its times are known. `assume`: clocks that look
@@ -364,14 +365,14 @@ impl Core {
     }
 
     fn session_needs_clock(&self, session: i64, boot: i64) -> Result<bool, Refusal> {
-        let range: Option<(i64, Option<i64>, bool)> = self
+        let range: Option<(i64, Option<i64>, bool, Option<String>)> = self
             .conn
             .prepare_cached(
-                "SELECT first_event, last_event, offset_ms IS NOT NULL FROM sessions WHERE id = ?1",
+                "SELECT first_event, last_event, offset_ms IS NOT NULL, why FROM sessions WHERE id = ?1",
             )?
-            .query_row([session], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+            .query_row([session], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))
             .optional()?;
-        let Some((first, last, false)) = range else { return Ok(false) };
+        let Some((first, last, false, why)) = range else { return Ok(false) };
         let events: Vec<EventTimes> = self
             .conn
             .prepare_cached(
@@ -381,7 +382,8 @@ impl Core {
                 Ok(EventTimes { said_ms: row.get(0)?, wall_ms: row.get(1)?, boot_ms: row.get(2)? })
             })?
             .collect::<Result<_, _>>()?;
-        Ok(needs_clock(&events, self.first_offset(boot)))
+        let context = self.context(boot, why.as_deref().and_then(Why::parse));
+        Ok(anchor::basis(&events, &context) != Basis::Given)
     }
 }
 

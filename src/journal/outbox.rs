@@ -9,7 +9,7 @@ use super::{Journal, Refusal, TimeBasis, Timing};
 use crate::anchor::{EventTimes, Offsets};
 use crate::clock::Moment;
 use crate::event::EventType;
-use crate::session::{Consent, Name, State};
+use crate::session::{Consent, Name, State, Why};
 
 /// Attempts kept a session; the count of all of them is kept besides.
 const ATTEMPTS_KEPT: i64 = 50;
@@ -227,7 +227,7 @@ impl Core {
                     started_boot, started_boot_ms, started_wall_ms, first_event, checksum,
                     last_event, completed_sum, timestamp_ms, payload_sum, attempts, answers, unreached,
                     first_answer_boot, first_answer_boot_ms, first_answer_wall_ms, generation, resumes, refused_bytes, budget, gap_ms,
-                    offset_ms, time, (SELECT proven FROM proven_sessions p WHERE p.id = sessions.id)
+                    offset_ms, time, (SELECT proven FROM proven_sessions p WHERE p.id = sessions.id), why
              FROM sessions WHERE id = ?1",
         )?;
         let mut rows = query.query([id])?;
@@ -255,11 +255,10 @@ impl Core {
         }
         let times: Vec<EventTimes> = events.iter().map(|event| event.times).collect();
         let boot = frozen.started[0];
+        let context = self.context(boot, row.get_ref(31)?.as_str_or_null()?.and_then(Why::parse));
         let timing = match (row.get(28)?, row.get_ref(29)?.as_str_or_null()?.and_then(TimeBasis::parse)) {
-            (Some(believed_ms), Some(basis)) => {
-                Timing { offsets: Offsets { believed_ms, first_ms: self.first_offset(boot) }, basis }
-            }
-            _ => self.timing(boot, &times),
+            (Some(believed_ms), Some(basis)) => Timing { offsets: Offsets { believed_ms, context }, basis },
+            _ => self.timing(boot, context, &times),
         };
         let state = State::parse(row.get_ref(2)?.as_str()?).unwrap_or(State::Completed);
         Ok(Some(Outgoing {
