@@ -46,6 +46,9 @@ pub enum Basis {
     Guess,
 }
 
+/// 2020-01-01T00:00:00Z. No player of an earlier day can have met this program: its clock was never set. A later time is
+/// its own affair, even if it lies before this program was made.
+const SET_SINCE_MS: i64 = 1_577_836_800_000;
 /// A player whose timestamp is this close to our wall clock on arrival reads the same clock.
 const SAME_CLOCK_MS: i64 = 5000;
 /// A clock that is off by less than this was not set. A leap second is a step, even if two readings round it down.
@@ -115,7 +118,7 @@ fn readings(events: &[EventTimes], context: &Context) -> Vec<Read> {
     };
     let ours: Vec<Option<i64>> =
         events.iter().zip(at_once).map(|(event, read)| read.or_else(|| kept(event))).collect();
-    let is_unset = |said: i64| said < BUILT_MS && !context.whole;
+    let is_unset = |said: i64| said < SET_SINCE_MS && !context.whole;
     let unset = |(event, read): (&EventTimes, &Option<i64>)| {
         let said = event.said_ms.filter(|said| read.is_none() && is_unset(*said))?;
         Some(said.saturating_sub(event.boot_ms))

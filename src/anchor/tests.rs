@@ -87,7 +87,7 @@ fn a_stamp_from_before_the_clock_was_set_is_told_by_the_boot_time() {
         assert_eq!(basis(&[kept], &context), Basis::Clock);
     }
     // What has a date of its own is somebody else's.
-    for foreign in [BUILT_MS + 5, NOW - DAY] {
+    for foreign in [SET_SINCE_MS, BUILT_MS - 1, BUILT_MS + 5, NOW - DAY] {
         let event = event(Some(foreign), NOW + 1000, HOUR + 1000);
         assert_eq!(resolve(&[event], &seen), [foreign]);
         assert_eq!(basis(&[event], &first(0)), Basis::Given, "{foreign}");
@@ -131,7 +131,7 @@ fn what_a_player_kept_is_of_the_clock_that_it_reads_now() {
 }
 
 #[test]
-fn no_stamp_from_before_this_was_made_leaves_as_it_is() {
+fn no_stamp_of_a_clock_that_was_never_set_leaves_as_it_is() {
     let believed = NOW - HOUR;
     let offsets = |whole| Offsets { believed_ms: believed, context: Context { whole, ..first(believed) } };
     // 2009: the player's own clock began there, and it kept two events for a while.
@@ -147,7 +147,7 @@ fn no_stamp_from_before_this_was_made_leaves_as_it_is() {
     assert_eq!(resolve(&events, &offsets(true)), [old, old + 5000, old + 12_000]);
     assert_eq!(basis(&events, &offsets(true).context), Basis::Given);
     // Stamps that cannot be of one clock, or of any.
-    for said in [-1, i64::MIN, HOUR + 7000, BUILT_MS - 1] {
+    for said in [-1, i64::MIN, HOUR + 7000, SET_SINCE_MS - 1] {
         let events = [event(Some(said), NOW + 1000, HOUR + 1000), events[2]];
         for time in resolve(&events, &offsets(false)) {
             assert!((BUILT_MS..=NOW + 19_000).contains(&time), "{said}: {time}");
