@@ -23,6 +23,9 @@ pub enum Trust {
 /// Nobody checks a hardware clock; whoever knows better is believed rather.
 const RTC_UNCERTAINTY_MS: i64 = 60_000;
 
+/// Within this time a last question for the time has an answer, or has failed.
+const LAST_QUESTION_MS: i64 = 60_000;
+
 /// How well the times of a session are known.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -92,6 +95,20 @@ pub struct ClockStatus {
     pub since_ms: Option<i64>,
     /// Wall time less boot time.
     pub offset_ms: Option<i64>,
+}
+
+/// Who can be hoped to tell the time.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Telling {
+    /// Nobody can confirm a clock: one that looks right is good enough.
+    pub assume: bool,
+    /// The endpoint was asked and did not tell.
+    pub in_vain: bool,
+}
+
+impl Telling {
+    /// Nobody.
+    pub const NOBODY: Telling = Telling { assume: true, in_vain: true };
 }
 
 /// When a completed session may go, as far as time is concerned.
@@ -337,30 +354,32 @@ impl Core {
         Context { first_ms, whole: why == Some(Why::Import) }
     }
 
-    /// Whether a completed session of this boot may be sent, as far as its times are known. `assume`: clocks that look
-    /// right are good enough, because nobody can confirm them.
+    /// Whether a completed session of this boot may be sent, as far as its times are known. When it was held for long
+    /// enough, whoever can tell the time is asked once more.
     pub(super) fn released(
         &self,
         session: i64,
         boot: i64,
         completed: &Moment,
-        assume: bool,
+        telling: Telling,
     ) -> Result<Release, Refusal> {
         let Some(place) = self.history.place(boot) else { return Ok(Release::Now) };
         let good_enough = match place.standing {
             Standing::Trusted => true,
-            Standing::Assumed => assume,
+            Standing::Assumed => telling.assume,
             Standing::Estimated => {
-                place.settled || (boot != self.boot && self.history.is_present_known(assume))
+                place.settled || (boot != self.boot && self.history.is_present_known(telling.assume))
             }
         };
         if good_enough {
             return Ok(Release::Now);
         }
         let left = self.remaining(completed, self.policy.hold_max_ms);
-        if left == 0 || !self.session_needs_clock(session, boot)? {
+        let is_over = left == 0 && (telling.assume || telling.in_vain);
+        if is_over || !self.session_needs_clock(session, boot)? {
             return Ok(Release::Now);
         }
+        let left = if left == 0 { LAST_QUESTION_MS } else { left };
         Ok(Release::Held(self.now().boot_ms.saturating_add(left)))
     }
 

@@ -30,6 +30,8 @@ pub(super) struct Asking {
     trouble: Option<String>,
     /// The endpoint answers and does not tell.
     dateless: bool,
+    /// The last question was in vain, and nothing has told since that the next one may be as well.
+    in_vain: bool,
     /// A `Date` that the journal does not know yet.
     seen: Option<DateSeen>,
     /// The journal knows one since the clock was last set.
@@ -40,6 +42,17 @@ impl Asking {
     /// A new path, a set clock or a person: what failed before may work now.
     pub(super) fn begin_anew(&mut self) {
         (self.tries, self.not_before, self.noted) = (0, i64::MIN, false);
+        self.in_vain = false;
+    }
+
+    /// Whether the endpoint was asked and did not tell.
+    pub(super) fn was_in_vain(&self) -> bool {
+        self.in_vain
+    }
+
+    /// What was released because nobody told the time did not get out either: the next time is asked for it first.
+    pub(super) fn ask_first(&mut self) {
+        self.in_vain = false;
     }
 
     pub(super) fn is_task(&self, id: Id) -> bool {
@@ -98,6 +111,7 @@ impl Courier {
         let Some((_, began)) = self.asking.task.take() else { return };
         let now = self.now();
         self.asking.tries = self.asking.tries.saturating_add(1);
+        self.asking.in_vain = true;
         let wait = self.config.backoff(self.asking.tries);
         self.asking.not_before = now.boot_ms.saturating_add(ms(wait));
         match outcome {
