@@ -46,6 +46,22 @@ pub enum Basis {
     Guess,
 }
 
+impl Basis {
+    /// The fixed name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Basis::Given => "given",
+            Basis::Clock => "clock",
+            Basis::Guess => "guess",
+        }
+    }
+
+    /// The one with this name.
+    pub fn parse(text: &str) -> Option<Basis> {
+        [Basis::Given, Basis::Clock, Basis::Guess].into_iter().find(|basis| basis.as_str() == text)
+    }
+}
+
 /// 2020-01-01T00:00:00Z. No player of an earlier day can have met this program: its clock was never set. A later time is
 /// its own affair, even if it lies before this program was made.
 const SET_SINCE_MS: i64 = 1_577_836_800_000;

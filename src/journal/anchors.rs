@@ -1,6 +1,6 @@
 //! What is known of time: boots, their anchors, and what follows from them.
 
-use rusqlite::{OptionalExtension, params};
+use rusqlite::params;
 
 use super::core::Core;
 use super::{Journal, Refusal};
@@ -324,8 +324,17 @@ impl Core {
         self.shown(moment, frozen.filter(|_| !settled))
     }
 
+    /// How well the times of a session of this boot are known now.
+    pub(super) fn basis_of(&self, told_by: Basis, boot: i64) -> TimeBasis {
+        match told_by {
+            Basis::Given => TimeBasis::Given,
+            Basis::Clock => self.basis_now(boot),
+            Basis::Guess => TimeBasis::Estimated,
+        }
+    }
+
     /// How well our times of a boot are known now.
-    pub(super) fn basis_now(&self, boot: i64) -> TimeBasis {
+    fn basis_now(&self, boot: i64) -> TimeBasis {
         match self.history.place(boot).map(|place| place.standing) {
             Some(Standing::Trusted) => TimeBasis::Trusted,
             Some(Standing::Estimated) => TimeBasis::Estimated,
@@ -339,11 +348,7 @@ impl Core {
             || events.last().map_or(0, |last| last.wall_ms.saturating_sub(last.boot_ms)),
             |place| place.offset_ms,
         );
-        let basis = match anchor::basis(events, &context) {
-            Basis::Given => TimeBasis::Given,
-            Basis::Clock => self.basis_now(boot),
-            Basis::Guess => TimeBasis::Estimated,
-        };
+        let basis = self.basis_of(anchor::basis(events, &context), boot);
         Timing { offsets: Offsets { believed_ms, context }, basis }
     }
 
@@ -359,6 +364,7 @@ impl Core {
     pub(super) fn released(
         &self,
         session: i64,
+        told_by: Option<Basis>,
         boot: i64,
         completed: &Moment,
         telling: Telling,
@@ -376,22 +382,29 @@ impl Core {
         }
         let left = self.remaining(completed, self.policy.hold_max_ms);
         let is_over = left == 0 && (telling.assume || telling.in_vain);
-        if is_over || !self.session_needs_clock(session, boot)? {
+        let told_by = told_by.map_or_else(|| self.look_up_basis(session), Ok)?;
+        if is_over || told_by == Basis::Given {
             return Ok(Release::Now);
         }
         let left = if left == 0 { LAST_QUESTION_MS } else { left };
         Ok(Release::Held(self.now().boot_ms.saturating_add(left)))
     }
 
-    fn session_needs_clock(&self, session: i64, boot: i64) -> Result<bool, Refusal> {
-        let range: Option<(i64, Option<i64>, bool, Option<String>)> = self
+    /// Writes down what the times of a completed session go by, so that nobody has to read its events to know.
+    pub(super) fn keep_basis(&self, session: i64) -> rusqlite::Result<()> {
+        let told_by = self.look_up_basis(session)?;
+        self.conn
+            .prepare_cached("UPDATE sessions SET told_by = ?2 WHERE id = ?1")?
+            .execute(params![session, told_by.as_str()])?;
+        Ok(())
+    }
+
+    /// What the times of a session go by, by its events.
+    pub(super) fn look_up_basis(&self, session: i64) -> rusqlite::Result<Basis> {
+        let (first, last, boot, why): (i64, Option<i64>, i64, Option<String>) = self
             .conn
-            .prepare_cached(
-                "SELECT first_event, last_event, offset_ms IS NOT NULL, why FROM sessions WHERE id = ?1",
-            )?
-            .query_row([session], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))
-            .optional()?;
-        let Some((first, last, false, why)) = range else { return Ok(false) };
+            .prepare_cached("SELECT first_event, last_event, started_boot, why FROM sessions WHERE id = ?1")?
+            .query_row([session], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?;
         let events: Vec<EventTimes> = self
             .conn
             .prepare_cached(
@@ -402,7 +415,7 @@ impl Core {
             })?
             .collect::<Result<_, _>>()?;
         let context = self.context(boot, why.as_deref().and_then(Why::parse));
-        Ok(anchor::basis(&events, &context) != Basis::Given)
+        Ok(anchor::basis(&events, &context))
     }
 }
 

@@ -6,7 +6,7 @@ use super::anchors::Release;
 use super::core::Core;
 use super::rows::{EventRow, Run, SessionRow, event_sum, session_sum};
 use super::{Journal, Refusal, Telling, TimeBasis, Timing};
-use crate::anchor::{EventTimes, Offsets};
+use crate::anchor::{Basis, EventTimes, Offsets};
 use crate::clock::Moment;
 use crate::event::EventType;
 use crate::session::{Consent, Name, State, Why};
@@ -196,7 +196,7 @@ impl Core {
         let now = self.now();
         let mut query = self.conn.prepare_cached(
             "SELECT id, wait_ms, wait_boot, wait_boot_ms, wait_wall_ms, started_boot,
-                 completed_boot, completed_boot_ms, completed_wall_ms FROM sessions
+                 completed_boot, completed_boot_ms, completed_wall_ms, offset_ms IS NOT NULL, told_by FROM sessions
              WHERE state = 'completed' ORDER BY id",
         )?;
         let mut rows = query.query([])?;
@@ -211,7 +211,10 @@ impl Core {
             let found = match left {
                 0 => {
                     let completed = wait_set(row, 6)?.unwrap_or(now);
-                    match self.released(id, row.get(5)?, &completed, telling)? {
+                    let told_by = row.get_ref(10)?.as_str_or_null()?.and_then(Basis::parse);
+                    // What an attempt fixed depends on no clock any more.
+                    let told_by = if row.get(9)? { Some(Basis::Given) } else { told_by };
+                    match self.released(id, told_by, row.get(5)?, &completed, telling)? {
                         Release::Now => return Ok(Next::Ready(id)),
                         Release::Held(until) => Next::Clock(until),
                     }
