@@ -10,7 +10,11 @@ fn event(said_ms: Option<i64>, wall_ms: i64, boot_ms: i64) -> EventTimes {
 }
 
 fn offsets(believed_ms: i64) -> Offsets {
-    Offsets { believed_ms, first_ms: None }
+    Offsets { believed_ms, context: Context::default() }
+}
+
+fn first(first_ms: i64) -> Context {
+    Context { first_ms: Some(first_ms), whole: false }
 }
 
 #[test]
@@ -45,8 +49,8 @@ fn one_offset_holds_for_the_session() {
         (
             "another device's clock is not ours to move",
             500_000 + DAY,
-            vec![event(Some(99_000_000), 500_000, 10), event(None, 501_000 + DAY, 1010)],
-            vec![99_000_000, 501_000 + DAY],
+            vec![event(Some(NOW), 500_000, 10), event(None, 501_000 + DAY, 1010)],
+            vec![NOW, 501_000 + DAY],
         ),
         (
             "a slewed clock leaves given times alone",
@@ -74,17 +78,80 @@ fn a_stamp_from_before_the_clock_was_set_is_told_by_the_boot_time() {
     let known = [event(None, 5000, 5000), late];
     assert_eq!(resolve(&known, &offsets(believed)), [believed + 5000, NOW - 2000]);
     // The session itself began after the step, but the boot was first seen before.
-    let first = Offsets { believed_ms: believed, first_ms: Some(0) };
-    assert_eq!(resolve(&[late], &first), [NOW - 2000]);
-    // Kept by the player for half an hour.
+    let seen = Offsets { believed_ms: believed, context: first(0) };
+    assert_eq!(resolve(&[late], &seen), [NOW - 2000]);
+    // Kept by the player for half an hour; whether or not we have seen the clock before it was set.
     let kept = event(Some(HOUR / 2), NOW + 1000, HOUR + 1000);
-    assert_eq!(resolve(&[kept], &first), [NOW - HOUR / 2]);
-    assert!(needs_clock(&[kept], Some(0)));
-    // What cannot have been read in this boot, or has a date of its own, is somebody else's.
-    for foreign in [-1, HOUR + 7000, BUILT_MS + 5, NOW - DAY] {
+    for context in [first(0), first(believed), Context { whole: true, ..first(believed) }] {
+        assert_eq!(resolve(&[kept], &Offsets { believed_ms: believed, context }), [NOW - HOUR / 2]);
+        assert_eq!(basis(&[kept], &context), Basis::Clock);
+    }
+    // What has a date of its own is somebody else's.
+    for foreign in [SET_SINCE_MS, BUILT_MS - 1, BUILT_MS + 5, NOW - DAY] {
         let event = event(Some(foreign), NOW + 1000, HOUR + 1000);
-        assert_eq!(resolve(&[event], &first), [foreign]);
-        assert!(!needs_clock(&[event], Some(0)), "{foreign}");
+        assert_eq!(resolve(&[event], &seen), [foreign]);
+        assert_eq!(basis(&[event], &first(0)), Basis::Given, "{foreign}");
+    }
+}
+
+#[test]
+fn what_a_player_kept_is_of_the_clock_that_it_reads_now() {
+    const SECOND: i64 = 1000;
+    // Two days behind, and nobody has seen it otherwise.
+    let behind = NOW - 2 * DAY - HOUR;
+    let believed = NOW - HOUR;
+    let late = |read: i64, came: i64| event(Some(behind + read), behind + came, came);
+    let prompt = |at: i64| late(at - 20, at);
+    let at = |boot_ms: i64| believed + boot_ms;
+    let resolved =
+        |events: &[EventTimes]| resolve(events, &Offsets { believed_ms: believed, context: first(behind) });
+    let half = [late(HOUR, HOUR + 30 * SECOND), prompt(HOUR + 31 * SECOND)];
+    assert_eq!(resolved(&half), [at(HOUR), at(HOUR + 31 * SECOND - 20)], "half a minute late");
+    let hours = [prompt(HOUR), late(HOUR + 1, 6 * HOUR), late(5 * HOUR, 6 * HOUR)];
+    assert_eq!(resolved(&hours), [at(HOUR - 20), at(HOUR + 1), at(5 * HOUR)], "for hours");
+    assert_eq!(basis(&hours, &first(behind)), Basis::Clock);
+    // Without a stamp that came at once it may be any clock's; so may one that was read before the boot.
+    let alone = [late(HOUR, HOUR + 30 * SECOND)];
+    assert_eq!(resolved(&alone), [behind + HOUR]);
+    let earlier = [late(-1, HOUR), prompt(HOUR)];
+    assert_eq!(resolved(&earlier), [behind - 1, at(HOUR - 20)]);
+    // What we stamped on arrival says nothing of the player's clock.
+    let ours = [late(HOUR, HOUR + 30 * SECOND), event(None, behind + 2 * HOUR, 2 * HOUR)];
+    assert_eq!(resolved(&ours), [behind + HOUR, at(2 * HOUR)]);
+
+    // Set an hour ahead when three hours had passed: what was read tells by which clock, where that was seen.
+    let ahead = NOW;
+    let set = |read: i64, came: i64| event(Some(ahead + read), ahead + came, came);
+    let seen = Offsets { believed_ms: ahead, context: first(believed) };
+    let came = set(5 * HOUR, 5 * HOUR);
+    let before = event(Some(believed + 2 * HOUR), ahead + 5 * HOUR, 5 * HOUR);
+    assert_eq!(resolve(&[set(4 * HOUR, 4 * HOUR), before, came], &seen)[1], ahead + 2 * HOUR);
+    let after = set(3 * HOUR + HOUR / 2, 5 * HOUR);
+    assert_eq!(resolve(&[set(3 * HOUR, 3 * HOUR), after, came], &seen)[1], after.said_ms.unwrap());
+}
+
+#[test]
+fn no_stamp_of_a_clock_that_was_never_set_leaves_as_it_is() {
+    let believed = NOW - HOUR;
+    let offsets = |whole| Offsets { believed_ms: believed, context: Context { whole, ..first(believed) } };
+    // 2009: the player's own clock began there, and it kept two events for a while.
+    let old = 1_230_768_000_000;
+    let events = [
+        event(Some(old), NOW + 9000, HOUR + 9000),
+        event(Some(old + 5000), NOW + 9000, HOUR + 9000),
+        event(Some(old + 12_000), NOW + 19_000, HOUR + 19_000),
+    ];
+    assert_eq!(resolve(&events, &offsets(false)), [NOW + 4000, NOW + 9000, NOW + 16_000]);
+    assert_eq!(basis(&events, &first(believed)), Basis::Guess);
+    // An import of then.
+    assert_eq!(resolve(&events, &offsets(true)), [old, old + 5000, old + 12_000]);
+    assert_eq!(basis(&events, &offsets(true).context), Basis::Given);
+    // Stamps that cannot be of one clock, or of any.
+    for said in [-1, i64::MIN, HOUR + 7000, SET_SINCE_MS - 1] {
+        let events = [event(Some(said), NOW + 1000, HOUR + 1000), events[2]];
+        for time in resolve(&events, &offsets(false)) {
+            assert!((BUILT_MS..=NOW + 19_000).contains(&time), "{said}: {time}");
+        }
     }
 }
 

@@ -1,12 +1,13 @@
 //! What is known of time: boots, their anchors, and what follows from them.
 
-use rusqlite::{OptionalExtension, params};
+use rusqlite::params;
 
 use super::core::Core;
 use super::{Journal, Refusal};
 use crate::anchor::boots::{Anchor, Boot, History, Source, Standing};
-use crate::anchor::{EventTimes, Offsets, STEP_MS, needs_clock};
+use crate::anchor::{self, Basis, Context, EventTimes, Offsets, STEP_MS};
 use crate::clock::{BUILT_MS, Clock, Moment, Reading, left_of, rfc3339};
+use crate::session::Why;
 
 /// Whose word counts for the wall clock, besides the endpoint's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +22,9 @@ pub enum Trust {
 
 /// Nobody checks a hardware clock; whoever knows better is believed rather.
 const RTC_UNCERTAINTY_MS: i64 = 60_000;
+
+/// Within this time a last question for the time has an answer, or has failed.
+const LAST_QUESTION_MS: i64 = 60_000;
 
 /// How well the times of a session are known.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
@@ -93,6 +97,20 @@ pub struct ClockStatus {
     pub since_ms: Option<i64>,
     /// Wall time less boot time.
     pub offset_ms: Option<i64>,
+}
+
+/// Who can be hoped to tell the time.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Telling {
+    /// Nobody can confirm a clock: one that looks right is good enough.
+    pub assume: bool,
+    /// The endpoint was asked and did not tell.
+    pub in_vain: bool,
+}
+
+impl Telling {
+    /// Nobody.
+    pub const NOBODY: Telling = Telling { assume: true, in_vain: true };
 }
 
 /// When a completed session may go, as far as time is concerned.
@@ -352,8 +370,17 @@ impl Core {
         self.shown(moment, frozen.filter(|_| !settled))
     }
 
+    /// How well the times of a session of this boot are known now.
+    pub(super) fn basis_of(&self, told_by: Basis, boot: i64) -> TimeBasis {
+        match told_by {
+            Basis::Given => TimeBasis::Given,
+            Basis::Clock => self.basis_now(boot),
+            Basis::Guess => TimeBasis::Estimated,
+        }
+    }
+
     /// How well our times of a boot are known now.
-    pub(super) fn basis_now(&self, boot: i64) -> TimeBasis {
+    fn basis_now(&self, boot: i64) -> TimeBasis {
         match self.history.place(boot).map(|place| place.standing) {
             Some(Standing::Trusted) => TimeBasis::Trusted,
             Some(Standing::Estimated) => TimeBasis::Estimated,
@@ -362,62 +389,68 @@ impl Core {
     }
 
     /// How the times of a session's events are to be told now.
-    pub(super) fn timing(&self, boot: i64, events: &[EventTimes]) -> Timing {
-        let first_ms = self.first_offset(boot);
-        let place = self.history.place(boot);
-        let believed_ms = place.map_or_else(
+    pub(super) fn timing(&self, boot: i64, context: Context, events: &[EventTimes]) -> Timing {
+        let believed_ms = self.history.place(boot).map_or_else(
             || events.last().map_or(0, |last| last.wall_ms.saturating_sub(last.boot_ms)),
             |place| place.offset_ms,
         );
-        let basis = match place.map(|place| place.standing) {
-            _ if !needs_clock(events, first_ms) => TimeBasis::Given,
-            Some(Standing::Trusted) => TimeBasis::Trusted,
-            Some(Standing::Estimated) => TimeBasis::Estimated,
-            Some(Standing::Assumed) | None => TimeBasis::Assumed,
-        };
-        Timing { offsets: Offsets { believed_ms, first_ms }, basis }
+        let basis = self.basis_of(anchor::basis(events, &context), boot);
+        Timing { offsets: Offsets { believed_ms, context }, basis }
     }
 
-    pub(super) fn first_offset(&self, boot: i64) -> Option<i64> {
-        self.history.boot(boot).map(|boot| boot.first.wall_ms.saturating_sub(boot.first.boot_ms))
+    /// What is known of a session of this boot besides its events.
+    pub(super) fn context(&self, boot: i64, why: Option<Why>) -> Context {
+        let first_ms =
+            self.history.boot(boot).map(|boot| boot.first.wall_ms.saturating_sub(boot.first.boot_ms));
+        Context { first_ms, whole: why == Some(Why::Import) }
     }
 
-    /// Whether a completed session of this boot may be sent, as far as its times are known. `assume`: clocks that look
-    /// right are good enough, because nobody can confirm them.
+    /// Whether a completed session of this boot may be sent, as far as its times are known. When it was held for long
+    /// enough, whoever can tell the time is asked once more.
     pub(super) fn released(
         &self,
         session: i64,
+        told_by: Option<Basis>,
         boot: i64,
         completed: &Moment,
-        assume: bool,
+        telling: Telling,
     ) -> Result<Release, Refusal> {
         let Some(place) = self.history.place(boot) else { return Ok(Release::Now) };
         let good_enough = match place.standing {
             Standing::Trusted => true,
-            Standing::Assumed => assume,
+            Standing::Assumed => telling.assume,
             Standing::Estimated => {
-                place.settled || (boot != self.boot && self.history.is_present_known(assume))
+                place.settled || (boot != self.boot && self.history.is_present_known(telling.assume))
             }
         };
         if good_enough {
             return Ok(Release::Now);
         }
         let left = self.remaining(completed, self.policy.hold_max_ms);
-        if left == 0 || !self.session_needs_clock(session, boot)? {
+        let is_over = left == 0 && (telling.assume || telling.in_vain);
+        let told_by = told_by.map_or_else(|| self.look_up_basis(session), Ok)?;
+        if is_over || told_by == Basis::Given {
             return Ok(Release::Now);
         }
+        let left = if left == 0 { LAST_QUESTION_MS } else { left };
         Ok(Release::Held(self.now().boot_ms.saturating_add(left)))
     }
 
-    fn session_needs_clock(&self, session: i64, boot: i64) -> Result<bool, Refusal> {
-        let range: Option<(i64, Option<i64>, bool)> = self
+    /// Writes down what the times of a completed session go by, so that nobody has to read its events to know.
+    pub(super) fn keep_basis(&self, session: i64) -> rusqlite::Result<()> {
+        let told_by = self.look_up_basis(session)?;
+        self.conn
+            .prepare_cached("UPDATE sessions SET told_by = ?2 WHERE id = ?1")?
+            .execute(params![session, told_by.as_str()])?;
+        Ok(())
+    }
+
+    /// What the times of a session go by, by its events.
+    pub(super) fn look_up_basis(&self, session: i64) -> rusqlite::Result<Basis> {
+        let (first, last, boot, why): (i64, Option<i64>, i64, Option<String>) = self
             .conn
-            .prepare_cached(
-                "SELECT first_event, last_event, offset_ms IS NOT NULL FROM sessions WHERE id = ?1",
-            )?
-            .query_row([session], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
-            .optional()?;
-        let Some((first, last, false)) = range else { return Ok(false) };
+            .prepare_cached("SELECT first_event, last_event, started_boot, why FROM sessions WHERE id = ?1")?
+            .query_row([session], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?;
         let events: Vec<EventTimes> = self
             .conn
             .prepare_cached(
@@ -427,7 +460,8 @@ impl Core {
                 Ok(EventTimes { said_ms: row.get(0)?, wall_ms: row.get(1)?, boot_ms: row.get(2)? })
             })?
             .collect::<Result<_, _>>()?;
-        Ok(needs_clock(&events, self.first_offset(boot)))
+        let context = self.context(boot, why.as_deref().and_then(Why::parse));
+        Ok(anchor::basis(&events, &context))
     }
 }
 

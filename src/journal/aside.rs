@@ -31,7 +31,7 @@ pub(super) fn name(path: &Path, now: &Reading) -> io::Result<PathBuf> {
         let newest = beside(path, &format!("{DAMAGED}{newest}"));
         let both = |companion: &&str| beside(path, companion).exists() && beside(&newest, companion).exists();
         // A crash came behind the move of the main file: what is left of its companions goes there.
-        if !path.exists() && newest.exists() && !COMPANIONS[1..].iter().any(|companion| both(&companion)) {
+        if !path.exists() && newest.exists() && !COMPANIONS[1..].iter().any(both) {
             return Ok(newest);
         }
     }

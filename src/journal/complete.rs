@@ -64,6 +64,7 @@ impl Core {
         ])?;
         if completed > 0 {
             self.count(open.owner, RECORDED, open.run.events)?;
+            self.keep_basis(id)?;
         }
         Ok(())
     }

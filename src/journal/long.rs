@@ -8,7 +8,7 @@
 use super::core::{Core, ROW_BYTES};
 use super::outbox::Outgoing;
 use super::split::{Made, Split, in_order};
-use super::{Journal, Refusal};
+use super::{Journal, Refusal, TimeBasis};
 use crate::course::Course;
 use crate::session::{LONGEST_MS, State};
 
@@ -79,6 +79,11 @@ impl Journal {
 impl Core {
     /// Divides a completed session that lasted longer than [`LONGEST_MS`]. `None`: it did not.
     pub(super) fn divide_long(&mut self, id: i64) -> Result<Option<Long>, Refusal> {
+        // By times that are only guesses nothing is cut before it has to go.
+        let basis = self.outgoing(id)?.map(|session| session.timing.basis);
+        if matches!(basis, Some(TimeBasis::Estimated | TimeBasis::Assumed)) {
+            return Ok(None);
+        }
         let mut rest = id;
         let mut parts = Vec::new();
         loop {

@@ -48,7 +48,7 @@ use crate::clock::Clock;
 use crate::event::{EventType, Problem};
 use crate::session::{Consent, Key, Limits, State, Why};
 
-pub use self::anchors::{ClockStatus, DateSeen, Known, TimeBasis, Timing, Trust};
+pub use self::anchors::{ClockStatus, DateSeen, Known, Telling, TimeBasis, Timing, Trust};
 pub use self::fault::OpenError;
 pub use self::long::lasts_too_long;
 pub use self::outbox::{Fit, Next, Outgoing, StoredEvent};

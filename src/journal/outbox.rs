@@ -5,11 +5,11 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use super::anchors::Release;
 use super::core::Core;
 use super::rows::{EventRow, Run, SessionRow, event_sum, session_sum};
-use super::{Journal, Refusal, TimeBasis, Timing};
-use crate::anchor::{EventTimes, Offsets};
+use super::{Journal, Refusal, Telling, TimeBasis, Timing};
+use crate::anchor::{Basis, EventTimes, Offsets};
 use crate::clock::Moment;
 use crate::event::EventType;
-use crate::session::{Consent, Name, State};
+use crate::session::{Consent, Name, State, Why};
 
 /// Attempts kept a session; the count of all of them is kept besides.
 const ATTEMPTS_KEPT: i64 = 50;
@@ -75,8 +75,10 @@ pub struct Outgoing {
     pub refused_bytes: Option<i64>,
     /// What the first attempt was made to fit, so that the next one has the same bytes.
     pub fit: Option<Fit>,
-    /// How boot time becomes wall time, frozen at the first attempt.
+    /// How boot time becomes wall time.
     pub timing: Timing,
+    /// Whether an attempt fixed that: the bytes of it may have arrived.
+    pub frozen: bool,
     /// The present wall time, unless nobody can tell.
     pub now_ms: Option<i64>,
     /// The events, in order of arrival.
@@ -110,11 +112,11 @@ impl Next {
 }
 
 impl Journal {
-    /// The oldest session that is due and not among `skip`. `assume`: a clock that looks right is good enough.
-    pub async fn next_due(&self, skip: Vec<i64>, assume: bool) -> Result<Next, Refusal> {
+    /// The oldest session that is due and not among `skip`.
+    pub async fn next_due(&self, skip: Vec<i64>, telling: Telling) -> Result<Next, Refusal> {
         self.call(move |core| {
             core.look_at_clock()?;
-            let next = core.next_due(&skip, assume)?;
+            let next = core.next_due(&skip, telling)?;
             core.draining &= matches!(next, Next::Ready(_));
             Ok(next)
         })
@@ -190,11 +192,11 @@ pub(super) fn wait_set(row: &Row<'_>, at: usize) -> rusqlite::Result<Option<Mome
 }
 
 impl Core {
-    fn next_due(&self, skip: &[i64], assume: bool) -> Result<Next, Refusal> {
+    fn next_due(&self, skip: &[i64], telling: Telling) -> Result<Next, Refusal> {
         let now = self.now();
         let mut query = self.conn.prepare_cached(
             "SELECT id, wait_ms, wait_boot, wait_boot_ms, wait_wall_ms, started_boot,
-                 completed_boot, completed_boot_ms, completed_wall_ms FROM sessions
+                 completed_boot, completed_boot_ms, completed_wall_ms, offset_ms IS NOT NULL, told_by FROM sessions
              WHERE state = 'completed' ORDER BY id",
         )?;
         let mut rows = query.query([])?;
@@ -209,7 +211,10 @@ impl Core {
             let found = match left {
                 0 => {
                     let completed = wait_set(row, 6)?.unwrap_or(now);
-                    match self.released(id, row.get(5)?, &completed, assume)? {
+                    let told_by = row.get_ref(10)?.as_str_or_null()?.and_then(Basis::parse);
+                    // What an attempt fixed depends on no clock any more.
+                    let told_by = if row.get(9)? { Some(Basis::Given) } else { told_by };
+                    match self.released(id, told_by, row.get(5)?, &completed, telling)? {
                         Release::Now => return Ok(Next::Ready(id)),
                         Release::Held(until) => Next::Clock(until),
                     }
@@ -227,7 +232,7 @@ impl Core {
                     started_boot, started_boot_ms, started_wall_ms, first_event, checksum,
                     last_event, completed_sum, timestamp_ms, payload_sum, attempts, answers, unreached,
                     first_answer_boot, first_answer_boot_ms, first_answer_wall_ms, generation, resumes, refused_bytes, budget, gap_ms,
-                    offset_ms, time, (SELECT proven FROM proven_sessions p WHERE p.id = sessions.id)
+                    offset_ms, time, (SELECT proven FROM proven_sessions p WHERE p.id = sessions.id), why
              FROM sessions WHERE id = ?1",
         )?;
         let mut rows = query.query([id])?;
@@ -255,12 +260,16 @@ impl Core {
         }
         let times: Vec<EventTimes> = events.iter().map(|event| event.times).collect();
         let boot = frozen.started[0];
-        let timing = match (row.get(28)?, row.get_ref(29)?.as_str_or_null()?.and_then(TimeBasis::parse)) {
-            (Some(believed_ms), Some(basis)) => {
-                Timing { offsets: Offsets { believed_ms, first_ms: self.first_offset(boot) }, basis }
-            }
-            _ => self.timing(boot, &times),
-        };
+        let context = self.context(boot, row.get_ref(31)?.as_str_or_null()?.and_then(Why::parse));
+        let frozen_timing =
+            match (row.get(28)?, row.get_ref(29)?.as_str_or_null()?.and_then(TimeBasis::parse)) {
+                (Some(believed_ms), Some(basis)) => {
+                    Some(Timing { offsets: Offsets { believed_ms, context }, basis })
+                }
+                _ => None,
+            };
+        let is_frozen = frozen_timing.is_some();
+        let timing = frozen_timing.unwrap_or_else(|| self.timing(boot, context, &times));
         let state = State::parse(row.get_ref(2)?.as_str()?).unwrap_or(State::Completed);
         Ok(Some(Outgoing {
             id,
@@ -283,6 +292,7 @@ impl Core {
             answering_ms: wait_set(row, 20)?.map_or(0, |first| self.since(&first)),
             unreached: row.get(19)?,
             timing,
+            frozen: is_frozen,
             now_ms: self.history.now_ms(&self.clock.now()),
             events,
             key: Name::text(&key, frozen.generation),
@@ -308,13 +318,13 @@ impl Core {
         bytes: i64,
         sum: i64,
     ) -> Result<Option<u32>, Refusal> {
-        let attempt: Option<(u32, u32)> = self
+        let attempt: Option<u32> = self
             .conn
             .prepare_cached(
-                "UPDATE sessions SET attempts = attempts + 1, timestamp_ms = iif(attempts = 0, ?2, timestamp_ms),
+                "UPDATE sessions SET attempts = attempts + 1, timestamp_ms = iif(offset_ms IS NULL, ?2, timestamp_ms),
                      payload_sum = coalesce(payload_sum, ?3), budget = ?4, gap_ms = ?5,
                      offset_ms = coalesce(offset_ms, ?6), time = coalesce(time, ?7)
-                 WHERE id = ?1 AND state = 'completed' RETURNING attempts, owner",
+                 WHERE id = ?1 AND state = 'completed' RETURNING attempts",
             )?
             .query_row(
                 params![
@@ -326,14 +336,11 @@ impl Core {
                     timing.offsets.believed_ms,
                     timing.basis.as_str()
                 ],
-                |row| Ok((row.get(0)?, row.get(1)?)),
+                |row| row.get(0),
             )
             .optional()?;
-        let Some((attempt, owner)) = attempt else { return Ok(None) };
+        let Some(attempt) = attempt else { return Ok(None) };
         self.draining = true;
-        if attempt == 1 && timing.basis == TimeBasis::Estimated {
-            self.count(owner, "estimated", 1)?;
-        }
         self.conn
             .prepare_cached(
                 "INSERT INTO attempts (session, n, started_wall_ms, bytes) VALUES (?1, ?2, ?3, ?4)",

@@ -11,6 +11,7 @@ use super::files::beside;
 use super::outbox::{StoredEvent, events_between};
 use super::rows::Run;
 use super::{ClockStatus, Journal, Outgoing, Refusal, Scope, TimeBasis};
+use crate::anchor::Basis;
 use crate::clock::{Moment, rfc3339};
 use crate::session::{Consent, Loss, Name, State, Why};
 
@@ -241,7 +242,7 @@ fn only(scope: Scope) -> Option<u32> {
 const SUMMARY: &str = "SELECT id, key, owner, state, why, title, started_wall_ms, completed_wall_ms,
     settled_wall_ms, events, bytes, attempts, wait_ms, wait_boot, wait_boot_ms, wait_wall_ms, verdict, last_event,
     identity_map, receipt, generation, continues, warnings, started_boot, started_boot_ms, completed_boot,
-    completed_boot_ms, settled_boot, settled_boot_ms, offset_ms, time FROM sessions";
+    completed_boot_ms, settled_boot, settled_boot_ms, offset_ms, time, told_by, first_event FROM sessions";
 
 fn raw(text: Option<String>) -> Option<Box<RawValue>> {
     text.and_then(|text| RawValue::from_string(text).ok())
@@ -306,6 +307,16 @@ impl Core {
             ),
         };
         let last_event_at = self.moment_of_event(id, last_event)?;
+        let told_by = match basis {
+            Some(TimeBasis::Given) => Basis::Given,
+            Some(_) => Basis::Clock,
+            None => {
+                let kept = row.get_ref(31)?.as_str_or_null().map_err(rusqlite::Error::from)?;
+                kept.and_then(Basis::parse).map_or_else(|| self.look_up_basis(id), Ok)?
+            }
+        };
+        // The player's own word, while there is the event that it was said of.
+        let said = if told_by == Basis::Given { self.said_of_event(id, row.get(32)?)? } else { None };
         let wait_ms: i64 = row.get(12)?;
         let next_attempt_at = match (state, row.get::<_, Option<i64>>(13)?) {
             (State::Completed, Some(boot)) if wait_ms > 0 => {
@@ -320,8 +331,8 @@ impl Core {
             state,
             why: row.get_ref(4)?.as_str_or_null().map_err(rusqlite::Error::from)?.and_then(Why::parse),
             title: row.get(5)?,
-            time: basis.unwrap_or_else(|| self.basis_now(started.boot)),
-            started_at: rfc3339(self.shown(&started, frozen)),
+            time: basis.unwrap_or_else(|| self.basis_of(told_by, started.boot)),
+            started_at: rfc3339(said.unwrap_or_else(|| self.shown(&started, frozen))),
             last_event_at: last_event_at.map(|moment| rfc3339(self.shown(&moment, frozen))),
             completed_at: completed,
             delivered_at: settled.clone().filter(|_| state == State::Delivered),
@@ -334,7 +345,7 @@ impl Core {
         })
     }
 
-    fn detail(&self, scope: Scope, key: &str) -> Result<Detail, Refusal> {
+    pub(super) fn detail(&self, scope: Scope, key: &str) -> Result<Detail, Refusal> {
         let id = self.find(scope, key)?;
         let mut query = self.conn.prepare_cached(&format!("{SUMMARY} WHERE id = ?1"))?;
         let mut rows = query.query([id])?;
@@ -388,6 +399,12 @@ impl Core {
                 Ok(Moment { boot: row.get(0)?, boot_ms: row.get(1)?, wall_ms: row.get(2)? })
             })
             .optional()?)
+    }
+
+    fn said_of_event(&self, session: i64, event: i64) -> rusqlite::Result<Option<i64>> {
+        let mut query =
+            self.conn.prepare_cached("SELECT said_ms FROM events WHERE id = ?1 AND session = ?2")?;
+        Ok(query.query_row([event, session], |row| row.get(0)).optional()?.flatten())
     }
 
     fn name_where(&self, which: &str, id: Option<i64>) -> Result<Option<String>, Refusal> {

@@ -19,6 +19,7 @@ const MIGRATIONS: &[M<'static>] = &[
     M::up(include_str!("../../migrations/0001_journal.sql")),
     M::up(include_str!("../../migrations/0002_row_sums.sql")),
     M::up(include_str!("../../migrations/0003_numbers.sql")),
+    M::up(include_str!("../../migrations/0004_told_by.sql")),
 ];
 
 /// Statements that stay prepared.

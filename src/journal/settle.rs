@@ -51,6 +51,8 @@ pub struct Settlement {
     pub detail: String,
     /// The body may have arrived although no answer came.
     pub maybe_delivered: bool,
+    /// Nothing of this attempt or of one before can have arrived: the next one need not have the same bytes.
+    pub unsent: bool,
     /// What follows for this session.
     pub action: Action,
     /// Quarantined sessions to take back.
@@ -122,7 +124,12 @@ impl Core {
         }
         match &settlement.action {
             Action::Deliver { receipt } => self.deliver(*id, owner, receipt, &now)?,
-            Action::Wait { ms, network, counts } => self.wait(*id, *ms, *network, *counts, &now)?,
+            Action::Wait { ms, network, counts } => {
+                self.wait(*id, *ms, *network, *counts, &now)?;
+                if settlement.unsent {
+                    self.unfreeze(*id)?;
+                }
+            }
             Action::Resize { bytes, wait_ms } => {
                 self.wait(*id, *wait_ms, false, false, &now)?;
                 self.conn
@@ -145,12 +152,30 @@ impl Core {
     fn deliver(&mut self, id: i64, owner: u32, receipt: &str, now: &Moment) -> Result<(), Refusal> {
         let events = self.delete_events(id)?;
         self.count(owner, "delivered", events)?;
+        let is_estimated: bool = self
+            .conn
+            .prepare_cached("SELECT time IS 'estimated' FROM sessions WHERE id = ?1")?
+            .query_row([id], |row| row.get(0))?;
+        if is_estimated {
+            self.count(owner, "estimated", 1)?;
+        }
         self.conn
             .prepare_cached(
                 "UPDATE sessions SET state = 'delivered', receipt = ?2, wait_ms = 0, unreached = 0,
                      settled_boot = ?3, settled_boot_ms = ?4, settled_wall_ms = ?5 WHERE id = ?1",
             )?
             .execute(params![id, receipt, now.boot, now.boot_ms, now.wall_ms])?;
+        Ok(())
+    }
+
+    /// Nobody has seen the payload: should the time come to be known, it is told by that.
+    fn unfreeze(&self, id: i64) -> Result<(), Refusal> {
+        self.conn
+            .prepare_cached(
+                "UPDATE sessions SET offset_ms = NULL, time = NULL, timestamp_ms = NULL, payload_sum = NULL
+                 WHERE id = ?1",
+            )?
+            .execute([id])?;
         Ok(())
     }
 

@@ -144,6 +144,7 @@ impl Core {
             params![split.id, first_event, last_event, run.events, run.bytes, run.sum, split.warning],
         )?;
         self.seal(split.id)?;
+        self.keep_basis(split.id)?;
         self.work += 1;
         Ok(second)
     }
@@ -175,6 +176,7 @@ impl Core {
             params![second, first_event, last_event, run.events, run.bytes, run.sum],
         )?;
         self.seal(second)?;
+        self.keep_basis(second)?;
         Ok(self.conn.query_row("SELECT key, generation FROM sessions WHERE id = ?1", [second], |row| {
             Ok((second, Name::text(row.get_ref(0)?.as_str()?, row.get(1)?)))
         })?)

@@ -21,7 +21,7 @@ use super::verdict::Hint;
 use super::{Built, Command, Doing, Shape, Uploader, View, fit_of, pack, shape_for};
 use crate::clock::{Clock, Moment};
 use crate::config::Config;
-use crate::journal::{Journal, Next, Outgoing, Refusal, Signals, body_sum, lasts_too_long};
+use crate::journal::{Journal, Next, Outgoing, Refusal, Signals, Telling, body_sum, lasts_too_long};
 use crate::link::{Link, LinkState, Monitor};
 use crate::session::Consent;
 use crate::stop::Stop;
@@ -278,14 +278,15 @@ impl Courier {
         let in_hand = self.trips.values().map(|trip| trip.session.id);
         let skip: Vec<i64> =
             in_hand.chain(self.ledger.unsettled()).chain(self.unreadable.keys().copied()).collect();
-        let (doubted, assume) = (self.book.doubted(), self.assume());
+        let doubted = self.book.doubted();
+        let telling = Telling { assume: self.assume(), in_vain: self.asking.was_in_vain() };
         let journal = &self.parts.journal;
         let mut next = Next::Nothing;
         if !doubted.is_empty() {
-            next = journal.next_due([&skip[..], &doubted].concat(), assume).await?;
+            next = journal.next_due([&skip[..], &doubted].concat(), telling).await?;
         }
         if !matches!(next, Next::Ready(_)) {
-            next = journal.next_due(skip, assume).await?;
+            next = journal.next_due(skip, telling).await?;
         }
         Ok(match (next, self.unreadable.values().min()) {
             (Next::Nothing, Some(until)) => Next::At(*until),
@@ -369,7 +370,7 @@ impl Courier {
             }
             Err(refusal) => return Err(refusal),
         };
-        if session.attempts == 0 && lasts_too_long(&session) && self.divide(&session).await? {
+        if !session.frozen && lasts_too_long(&session) && self.divide(&session).await? {
             return Ok(None);
         }
         let shape = *self.shape.borrow();

@@ -92,7 +92,7 @@ mod tests {
                 body: format!(
                     r#"{{"mediaEventType":"{kind}","mediaCollection":{{"playhead":{second},"sessionDetails":{{}}}}}}"#
                 ),
-                times: EventTimes { said_ms: Some(second * 1000), wall_ms: 0, boot_ms: 0 },
+                times: EventTimes { said_ms: Some(1_800_000_000_000 + second * 1000), wall_ms: 0, boot_ms: 0 },
             })
             .collect();
         Outgoing {
@@ -107,6 +107,7 @@ mod tests {
             resumes: false,
             timestamp_ms: None,
             timing: crate::journal::Timing::default(),
+            frozen: false,
             now_ms: None,
             payload_sum: None,
             attempts: 1,

@@ -147,10 +147,7 @@ pub fn body_of(session: &Outgoing, timestamp_ms: Option<i64>, shape: &Shape) -> 
             environment: text("environment"),
         },
         resumes: session.resumes,
-        timestamp_ms: match session.attempts {
-            0 => timestamp_ms,
-            _ => session.timestamp_ms,
-        },
+        timestamp_ms: if session.frozen { session.timestamp_ms } else { timestamp_ms },
     };
     payload::build(&facts, &events, &shape_for(session, shape))
 }

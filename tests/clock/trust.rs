@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::endpoint::Endpoint;
+use super::endpoint::{Endpoint, reserved};
 use super::service::programme;
 use super::*;
 
@@ -241,6 +241,28 @@ fn a_hardware_clock_that_jumps_ahead_expires_nothing() {
     device.reboot(NOW + year, "boot-2");
     assert_eq!(device.get("/v1/status")["clock_source"], "rtc");
     assert_eq!(device.session("refused")["state"], "quarantined");
+}
+
+#[test]
+fn attempts_that_never_left_the_device_fix_no_times() {
+    let address = reserved();
+    let endpoint = Endpoint::start_at(address, None, []);
+    let device = Device::clockless(&endpoint, 0, "");
+    drop(endpoint);
+    device.play_unstamped("a");
+    device.pass(8 * DAY);
+    wait_for("an attempt on a closed port", || {
+        (device.session("a")["last_verdict"]["verdict"] == "backoff").then_some(())
+    });
+    assert_eq!(device.session("a")["time"], "estimated");
+    device.synchronise(NOW + DECADES);
+    assert_eq!(device.session("a")["time"], "trusted");
+    let endpoint = Endpoint::start_at(address, None, []);
+    assert_eq!(device.request("POST", "/v1/flush", "").status, 202);
+    assert_eq!(device.wait_for_state("a", "delivered")["time"], "trusted");
+    let boot = NOW + DECADES - Clock::Manual(Arc::clone(&device.clock)).now().boot_ms;
+    assert_eq!(sent_times(&endpoint)["a"], seconds_from(boot + 1000));
+    assert_eq!(device.get("/v1/status")["estimated"], 0);
 }
 
 #[test]

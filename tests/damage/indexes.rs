@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 
-use afterplay::journal::{Action, Fit, Next, Refusal, Settlement, verify_file};
+use afterplay::journal::{Action, Fit, Next, Refusal, Settlement, Telling, verify_file};
 use afterplay::session::State;
 
 use crate::journal::{Open, ROOT};
@@ -38,7 +38,7 @@ fn index_pages(made: &Made) -> Vec<usize> {
 /// What is due, by key.
 async fn due(open: &Open) -> BTreeSet<String> {
     let (mut skip, mut keys) = (Vec::new(), BTreeSet::new());
-    while let Next::Ready(id) = open.journal.next_due(skip.clone(), true).await.unwrap() {
+    while let Next::Ready(id) = open.journal.next_due(skip.clone(), Telling::NOBODY).await.unwrap() {
         keys.insert(open.journal.outgoing(id).await.unwrap().unwrap().key);
         skip.push(id);
     }
@@ -174,7 +174,9 @@ fn an_answer_settles_only_the_attempt_it_belongs_to() {
     let open = made::open(&path, &made.clock());
     let journal = &open.journal;
     runtime().block_on(async {
-        let Next::Ready(id) = journal.next_due(Vec::new(), true).await.unwrap() else { panic!("due") };
+        let Next::Ready(id) = journal.next_due(Vec::new(), Telling::NOBODY).await.unwrap() else {
+            panic!("due")
+        };
         let begin = async || {
             let outgoing = journal.outgoing(id).await.unwrap().unwrap();
             let fit = Fit { budget: 10 << 20, gap_ms: -1 };
@@ -190,6 +192,7 @@ fn an_answer_settles_only_the_attempt_it_belongs_to() {
                 reason: "test".into(),
                 detail: "a test".into(),
                 maybe_delivered: false,
+                unsent: false,
                 action,
                 requeue: Vec::new(),
                 book: "{}".into(),

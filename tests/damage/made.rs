@@ -137,6 +137,7 @@ async fn settle(journal: &Journal, id: i64, attempt: u32, action: Action) {
         reason: "test".into(),
         detail: "a test".into(),
         maybe_delivered: false,
+        unsent: false,
         action,
         requeue: Vec::new(),
         book: "{}".into(),

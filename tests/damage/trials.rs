@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use afterplay::event::EventType;
-use afterplay::journal::{Append, NewEvent, Next, Refusal, TimeBasis};
+use afterplay::journal::{Append, NewEvent, Next, Refusal, Telling, TimeBasis};
 use afterplay::session::{Consent, Loss, State};
 
 use crate::foreign::steps;
@@ -82,7 +82,7 @@ pub(crate) async fn trial(made: &Made, harmed: &Harmed, what: &str) -> Score {
     let mut sent = BTreeMap::new();
     let mut refused = 0;
     loop {
-        let id = match journal.next_due(skip.clone(), true).await {
+        let id = match journal.next_due(skip.clone(), Telling::NOBODY).await {
             Ok(Next::Ready(id)) => id,
             Ok(_) => break,
             // The journal opens itself anew before the next request.

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use afterplay::anchor::{EventTimes, Offsets, resolve};
+use afterplay::anchor::{Context, EventTimes, Offsets, resolve};
 use afterplay::config::{Surroundings, Thin, load_text};
 use afterplay::course::Course;
 use afterplay::event::{self, EventType};
@@ -165,7 +165,9 @@ pub(crate) fn times(data: &[u8]) {
         })
         .collect();
     let first = events.first().map(|event| event.wall_ms - event.boot_ms);
-    let offsets = Offsets { believed_ms: number(data), first_ms: first.filter(|at| at & 1 == 0) };
+    let context =
+        Context { first_ms: first.filter(|at| at & 1 == 0), whole: first.is_some_and(|at| at & 2 == 0) };
+    let offsets = Offsets { believed_ms: number(data), context };
     let resolved = resolve(&events, &offsets);
     assert_eq!(resolved.len(), events.len());
     for at in resolved {

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use afterplay::event::EventType;
-use afterplay::journal::{NewEvent, Next, Refusal};
+use afterplay::journal::{NewEvent, Next, Refusal, Telling};
 use afterplay::session::{Consent, Loss, State};
 
 use crate::journal::{Open, ROOT};
@@ -38,7 +38,7 @@ async fn damage_is_noticed_before_a_byte_leaves() {
         };
         edit(&path, &sql);
         let open = Open::at(&path, &clock);
-        if let Next::Ready(id) = open.journal.next_due(Vec::new(), true).await.unwrap() {
+        if let Next::Ready(id) = open.journal.next_due(Vec::new(), Telling::NOBODY).await.unwrap() {
             let outgoing = open.journal.outgoing(id).await;
             assert!(matches!(outgoing, Err(Refusal::Damaged(_))), "{change}: {outgoing:?}");
         } else {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use afterplay::event::EventType;
-use afterplay::journal::{Append, NewEvent, Next, Policy, Refusal, Scope};
+use afterplay::journal::{Append, NewEvent, Next, Policy, Refusal, Scope, Telling};
 use afterplay::session::{State, Why};
 
 use crate::journal::{Open, ROOT, policy};
@@ -81,7 +81,7 @@ async fn a_restart_in_the_same_boot_goes_on_and_a_new_boot_completes() {
     let detail = open.journal.detail(ME, "a".into()).await.unwrap();
     assert_eq!((detail.summary.state, detail.summary.why), (State::Completed, Some(Why::Boot)));
     assert_eq!(detail.summary.events, 3);
-    let Next::Ready(id) = open.journal.next_due(Vec::new(), true).await.unwrap() else {
+    let Next::Ready(id) = open.journal.next_due(Vec::new(), Telling::NOBODY).await.unwrap() else {
         panic!("nothing due")
     };
     let outgoing = open.journal.outgoing(id).await.unwrap().unwrap();

@@ -304,6 +304,7 @@ impl Stage {
             reason: "a reason".into(),
             detail: "a detail".into(),
             maybe_delivered: false,
+            unsent: false,
             action,
             requeue: Vec::new(),
             book: r#"{"pause":null}"#.into(),

@@ -16,7 +16,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use afterplay::clock::Clock;
-use endpoint::{Authority, Endpoint, Reply, Validity};
+use endpoint::{Authority, Endpoint, Reply, Validity, reserved};
 use serde_json::Value;
 use service::{Place, Service, programme, wait_for};
 
@@ -263,6 +263,29 @@ fn without_anybody_to_ask_times_are_estimated_when_they_were_held_for_long_enoug
     let listed = device.place.run(&["sessions"]);
     assert!(String::from_utf8_lossy(&listed.stdout).contains('~'), "{listed:?}");
     assert_eq!(service.status()["estimated"], 1);
+}
+
+#[test]
+fn what_was_held_for_long_enough_waits_for_a_last_answer_and_is_not_told_wrong_by_attempts_in_vain() {
+    let Some(device) = Device::new(Validity::Now, "") else { return };
+    let address = reserved();
+    let config = format!("{CONFIG}\nclock.hold_max = \"1s\"\nretry.max = \"1s\"");
+    device.place.configure(&format!("https://{address}/ee/va/v1/downloaded"), &config);
+    let service = device.start(back_to_1970());
+    let really = play(&service, "a", |_| {});
+    wait_for("attempts on a closed port", || {
+        (service.get("/v1/sessions/a")["attempt_count"].as_u64() >= Some(2)).then_some(())
+    });
+    service.signal("STOP");
+    let tls = device.roots.server(&address.ip().to_string(), Validity::Now);
+    let endpoint = Endpoint::start_at(address, Some(tls), []);
+    endpoint.tell_time(0);
+    service.signal("CONT");
+    assert_eq!(service.wait_for_state("a", "delivered")["time"], "trusted");
+    let requests = endpoint.requests();
+    assert_eq!(requests.iter().map(|it| it.method.as_str()).collect::<Vec<_>>(), ["HEAD", "POST"]);
+    assert_true(&times_of(&serde_json::from_slice(&requests[1].body).unwrap()), &really);
+    assert_eq!(service.status()["estimated"], 0);
 }
 
 #[test]

@@ -3,8 +3,9 @@ use std::time::Duration;
 
 use super::*;
 use crate::clock::ManualClock;
-use crate::journal::Policy;
-use crate::session::{Consent, Limits};
+use crate::event::EventType;
+use crate::journal::{Append, NewEvent, Policy, Scope};
+use crate::session::{Consent, Limits, Why};
 
 const NOW: i64 = BUILT_MS + 1_000_000_000;
 
@@ -201,5 +202,50 @@ fn whose_word_counts_is_a_matter_of_configuration() {
         clock.set_synchronised(synchronised);
         let (core, _dir) = core(&clock, trust);
         assert_eq!(core.clock_status().source, source, "{trust:?} {synchronised} {wall}");
+    }
+}
+
+#[test]
+fn a_completed_session_knows_what_its_times_go_by() {
+    let clock = ManualClock::at(0, "a");
+    clock.set_synchronised(false);
+    let (mut core, _dir) = core(&clock, Trust::Kernel);
+    let start = |said_ms| NewEvent {
+        kind: EventType::SessionStart,
+        seq: None,
+        said_ms,
+        playhead: 0.0,
+        body: r#"{"mediaEventType":"media.sessionStart"}"#.into(),
+        title: None,
+        identity: None,
+        lacks: (false, false),
+    };
+    let me = Scope { uid: 1000, admin: false };
+    for (key, said_ms, told_by, time) in [
+        ("ours", None, "clock", TimeBasis::Estimated),
+        ("given", Some(NOW), "given", TimeBasis::Given),
+        ("old", Some(1_230_768_000_000), "guess", TimeBasis::Estimated),
+    ] {
+        let mut append = Append::new(1000, key.parse().unwrap(), vec![start(said_ms)]);
+        append.complete = Some(Why::Complete);
+        core.append(append).unwrap();
+        let (id, kept): (i64, String) = core
+            .conn
+            .query_row("SELECT id, told_by FROM sessions WHERE key = ?1", [key], |row| {
+                Ok((row.get(0)?, row.get(1)?))
+            })
+            .unwrap();
+        assert_eq!(kept, told_by, "{key}");
+        let summary = core.detail(me, key).unwrap().summary;
+        assert_eq!(summary.time, time, "{key}");
+        if time == TimeBasis::Given {
+            assert_eq!(summary.started_at, rfc3339(NOW), "the player's own word");
+        }
+        // As written by a version that did not keep it.
+        core.conn.execute("UPDATE sessions SET told_by = NULL WHERE id = ?1", [id]).unwrap();
+        assert_eq!(core.detail(me, key).unwrap().summary.time, time, "{key}");
+        core.keep_basis(id).unwrap();
+        core.conn.execute("DELETE FROM events WHERE session = ?1", [id]).unwrap();
+        assert_eq!(core.detail(me, key).unwrap().summary.time, time, "{key}: without a look at its events");
     }
 }

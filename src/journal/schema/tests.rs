@@ -27,7 +27,7 @@ fn a_new_journal_has_the_promised_pragmas() {
         ("locking_mode", "exclusive"),
         ("auto_vacuum", "2"),
         ("secure_delete", "2"),
-        ("user_version", "3"),
+        ("user_version", "4"),
     ] {
         assert_eq!(text(pragma), value, "{pragma}");
     }

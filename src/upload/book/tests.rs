@@ -40,6 +40,7 @@ fn session(id: i64) -> Outgoing {
         implementation: "{}".into(),
         timestamp_ms: None,
         timing: crate::journal::Timing::default(),
+        frozen: false,
         now_ms: None,
         payload_sum: None,
         attempts: 0,

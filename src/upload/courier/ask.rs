@@ -34,6 +34,8 @@ pub(super) struct Asking {
     trouble: Option<String>,
     /// So many answers in a row had no `Date`.
     dateless: u32,
+    /// The last question was in vain, and nothing has told since that the next one may be as well.
+    in_vain: bool,
     /// A `Date` that the journal does not know yet.
     seen: Option<DateSeen>,
     /// One that lies before what is sure.
@@ -43,7 +45,7 @@ pub(super) struct Asking {
 impl Asking {
     /// A new path, a set clock or a person: what failed before may work now.
     pub(super) fn begin_anew(&mut self) {
-        (self.tries, self.not_before) = (0, i64::MIN);
+        (self.tries, self.not_before, self.in_vain) = (0, i64::MIN, false);
         // Who has no clock has to say so once more.
         self.dateless = self.dateless.min(DATELESS_AFTER - 1);
     }
@@ -89,6 +91,16 @@ impl Asking {
         });
         let wait = if self.is_dateless() { longest } else { wait };
         self.not_before = now_ms.saturating_add(ms(wait));
+    }
+
+    /// Whether the endpoint was asked and did not tell.
+    pub(super) fn was_in_vain(&self) -> bool {
+        self.in_vain
+    }
+
+    /// What was released because nobody told the time did not get out either: the next time is asked for it first.
+    pub(super) fn ask_first(&mut self) {
+        self.in_vain = false;
     }
 
     pub(super) fn is_task(&self, id: Id) -> bool {
@@ -155,6 +167,7 @@ impl Courier {
         }
         let now = self.now();
         self.asking.tries = self.asking.tries.saturating_add(1);
+        self.asking.in_vain = true;
         let wait = self.config.backoff(self.asking.tries);
         match outcome {
             Outcome::Answer(answer) => {

@@ -102,6 +102,10 @@ impl Courier {
         if consequence.outage_over {
             self.ledger.end_network_waits();
         }
+        let unsent = !trip.session.frozen && judgement.status.is_none() && !judgement.maybe_delivered;
+        if unsent {
+            self.asking.ask_first();
+        }
         self.ledger.settle(Settlement {
             id: trip.session.id,
             attempt: trip.attempt,
@@ -110,6 +114,7 @@ impl Courier {
             reason: judgement.reason,
             detail: judgement.detail,
             maybe_delivered: judgement.maybe_delivered,
+            unsent,
             action: consequence.action,
             requeue: consequence.requeue,
             // Filled in when it is written: the book may have moved on by then.
@@ -172,6 +177,7 @@ impl Courier {
                 reason: "interrupted".into(),
                 detail: "the service was stopped while this attempt was under way".into(),
                 maybe_delivered: trip.sent.in_full(),
+                unsent: !trip.session.frozen && !trip.sent.in_full(),
                 action: Action::Wait { ms: 0, network: false, counts: false },
                 requeue: Vec::new(),
                 book: String::new(),

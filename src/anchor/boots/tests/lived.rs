@@ -4,7 +4,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::anchor::{EventTimes, Offsets, needs_clock, resolve};
+use crate::anchor::{Basis, Context, EventTimes, Offsets, basis, resolve};
 
 /// What really happened in one boot. Moments are thousandths of the time awake.
 #[derive(Debug, Clone)]
@@ -48,7 +48,25 @@ enum Begins {
 enum Stamp {
     None,
     SameClock(i64),
+    /// Read so long before it came.
+    Kept(i64),
+    /// Of another device's clock.
     Foreign,
+    /// Of another clock that was never set.
+    Unset,
+}
+
+/// What can be told of an event's time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Told {
+    /// This is when it was.
+    Exactly(i64),
+    /// It may have been read from one clock or another.
+    Perhaps,
+    /// It was so by another clock.
+    AsGiven,
+    /// It was not later.
+    AtLatest(i64),
 }
 
 fn lived() -> impl Strategy<Value = Lived> {
@@ -62,8 +80,13 @@ fn lived() -> impl Strategy<Value = Lived> {
         Just(-DAY),
         Just(56 * 365 * DAY)
     ];
-    let stamp =
-        prop_oneof![Just(Stamp::None), (-4000..=0_i64).prop_map(Stamp::SameClock), Just(Stamp::Foreign)];
+    let stamp = prop_oneof![
+        Just(Stamp::None),
+        (-4000..=0_i64).prop_map(Stamp::SameClock),
+        (5001..20 * HOUR).prop_map(Stamp::Kept),
+        Just(Stamp::Foreign),
+        Just(Stamp::Unset),
+    ];
     (
         1000..30 * DAY,
         10_000..5 * DAY,
@@ -80,8 +103,15 @@ fn lived() -> impl Strategy<Value = Lived> {
         })
 }
 
-/// A lived history as the journal sees it: the boots, and of each its true start and its events with their true times.
-fn recorded(all: &[Lived]) -> (History, Vec<(i64, Vec<EventTimes>)>) {
+/// The events of one boot, what can be told of each, and when the boot began.
+struct Truth {
+    start: i64,
+    events: Vec<EventTimes>,
+    told: Vec<Told>,
+}
+
+/// A lived history as the journal sees it, and what it was.
+fn recorded(all: &[Lived]) -> (History, Vec<Truth>) {
     let (mut history, mut truth) = (History::default(), Vec::new());
     let mut clock = NOW;
     for (id, lived) in (1..).zip(all) {
@@ -97,17 +127,66 @@ fn recorded(all: &[Lived]) -> (History, Vec<(i64, Vec<EventTimes>)>) {
             let step = lived.steps.iter().rev().find(|(at, _)| moment(*at) <= boot_ms);
             step.map_or(begins, |(_, off)| start + off)
         };
-        let events = lived.events.iter().map(|(at, stamp)| {
-            let boot_ms = moment(*at);
-            let wall_ms = boot_ms + offset(boot_ms);
-            let said_ms = match stamp {
-                Stamp::None => None,
-                Stamp::SameClock(ago) => Some(wall_ms + ago),
-                Stamp::Foreign => Some(NOW - 4000 * DAY + boot_ms),
+        // When the player read its clock, by boot time.
+        let read = |at: i64, stamp: Stamp| match stamp {
+            Stamp::SameClock(ago) => moment(at) + ago,
+            Stamp::Kept(ago) => (moment(at) - ago).max(0),
+            _ => moment(at),
+        };
+        let events: Vec<EventTimes> = lived
+            .events
+            .iter()
+            .map(|(at, stamp)| {
+                let boot_ms = moment(*at);
+                let wall_ms = boot_ms + offset(boot_ms);
+                let said_ms = match stamp {
+                    Stamp::None => None,
+                    Stamp::SameClock(ago) => Some(wall_ms + ago),
+                    Stamp::Kept(_) => Some(read(*at, *stamp) + offset(read(*at, *stamp))),
+                    Stamp::Foreign => Some(NOW + 4000 * DAY + boot_ms),
+                    Stamp::Unset => Some(NOW - 6000 * DAY + boot_ms),
+                };
+                EventTimes { said_ms, wall_ms, boot_ms }
+            })
+            .collect();
+        let by = |event: &EventTimes| event.wall_ms - event.boot_ms;
+        let prompt = lived.events.iter().any(|(_, stamp)| matches!(stamp, Stamp::SameClock(_)));
+        // What the clock may have shown then: what it was last seen to, or was next.
+        let shown = |at: i64| {
+            let before = events.iter().rfind(|event| event.boot_ms <= at).map(by);
+            [before.unwrap_or(begins)]
+                .into_iter()
+                .chain(events.iter().find(|event| event.boot_ms > at).map(by))
+        };
+        // Whether a stamp that was read at this boot time cannot have been read at another.
+        let sure = |at: i64, said: i64, event: &EventTimes| {
+            let fits = |clock: &i64| {
+                let at = said - clock;
+                (-5000..=event.boot_ms + 5000).contains(&at) && shown(at).any(|shown| shown == *clock)
             };
-            EventTimes { said_ms, wall_ms, boot_ms }
-        });
-        truth.push((start, events.collect()));
+            let mut possible: Vec<i64> = events.iter().map(by).chain([begins]).filter(fits).collect();
+            possible.sort_unstable();
+            possible.dedup();
+            // Read before it was set and sent then, it may pass for one that was not kept.
+            let prompt = |clock: i64| said.abs_diff(event.boot_ms + clock) <= 5000;
+            possible == [offset(at)] && said - offset(at) == at && !events.iter().map(by).any(prompt)
+        };
+        let told = lived
+            .events
+            .iter()
+            .zip(&events)
+            .map(|((at, stamp), event)| match (stamp, event.said_ms) {
+                (Stamp::Foreign, _) => Told::AsGiven,
+                (Stamp::Unset, _) => Told::AtLatest(start + event.boot_ms),
+                (Stamp::Kept(_), Some(said))
+                    if !sure(read(*at, *stamp), said, event) || !(prompt || said < BUILT_MS) =>
+                {
+                    Told::Perhaps
+                }
+                _ => Told::Exactly(start + read(*at, *stamp)),
+            })
+            .collect();
+        truth.push(Truth { start, events, told });
         let anchors = lived
             .anchored
             .map(|(at, error)| anchor(moment(at), start + moment(at) + error, Source::Date, 1000));
@@ -125,21 +204,18 @@ proptest! {
     fn whatever_a_clock_does_time_is_told_as_it_was(all in proptest::collection::vec(lived(), 1..5)) {
         let (history, truth) = recorded(&all);
         let mut before: Option<(i64, bool)> = None;
-        for ((boot, lived), (start, events)) in history.boots.iter().zip(&all).zip(&truth) {
+        for ((boot, lived), Truth { start, events, told }) in history.boots.iter().zip(&all).zip(&truth) {
             let place = history.place(boot.id).unwrap();
-            let offsets = Offsets {
-                believed_ms: place.offset_ms,
-                first_ms: Some(boot.first.wall_ms - boot.first.boot_ms),
-            };
-            let times = resolve(events, &offsets);
-            let ours: Vec<(i64, i64)> = lived.events.iter().zip(events).zip(&times)
-                .filter(|((event, _), _)| !matches!(event.1, Stamp::Foreign))
-                .map(|((event, _), time)| {
-                    let ago = if let Stamp::SameClock(ago) = event.1 { ago } else { 0 };
-                    (start + lived.boot_ms(event.0) + ago, *time)
-                })
+            let context = Context { first_ms: Some(boot.first.wall_ms - boot.first.boot_ms), whole: false };
+            let times = resolve(events, &Offsets { believed_ms: place.offset_ms, context });
+            let ours: Vec<(i64, i64)> = told.iter().zip(&times)
+                .filter_map(|(told, time)| if let Told::Exactly(really) = told { Some((*really, *time)) } else { None })
                 .collect();
-            prop_assert_eq!(needs_clock(events, offsets.first_ms), !ours.is_empty());
+            if !told.contains(&Told::Perhaps) {
+                let guessed = told.iter().any(|told| matches!(told, Told::AtLatest(_)));
+                let goes_by = if guessed { Basis::Guess } else if ours.is_empty() { Basis::Given } else { Basis::Clock };
+                prop_assert_eq!(basis(events, &context), goes_by);
+            }
             for pair in ours.windows(2) {
                 prop_assert_eq!(pair[1].0 - pair[0].0, pair[1].1 - pair[0].1, "intervals are exact");
             }
@@ -149,13 +225,20 @@ proptest! {
                     prop_assert!(really.abs_diff(*told) < 1000, "{really} {told}");
                 }
             }
-            for ((event, recorded), time) in lived.events.iter().zip(events).zip(&times) {
-                if matches!(event.1, Stamp::Foreign) {
-                    prop_assert_eq!(recorded.said_ms, Some(*time), "another clock's stamps stay");
+            for ((event, told), time) in events.iter().zip(told).zip(&times) {
+                match told {
+                    Told::AsGiven => prop_assert_eq!(event.said_ms, Some(*time), "another clock's stamps stay"),
+                    Told::AtLatest(at) => {
+                        prop_assert!(*time >= BUILT_MS, "{time} lies before this was made");
+                        if lived.anchored.is_some() {
+                            prop_assert!(*time < at + 1000, "{time} is later than {at}");
+                        }
+                    }
+                    Told::Exactly(_) | Told::Perhaps => {}
                 }
             }
             // What waits or ages does so by the time that passed: suspends count, steps of a clock do not.
-            let (last, now) = (history.boots.last().unwrap(), truth.last().unwrap().0 + all.last().unwrap().lasted_ms());
+            let (last, now) = (history.boots.last().unwrap(), truth.last().unwrap().start + all.last().unwrap().lasted_ms());
             let end = Moment { boot: last.id, boot_ms: last.last.boot_ms, wall_ms: last.last.wall_ms };
             for (event, recorded) in lived.events.iter().zip(events) {
                 let then = Moment { boot: boot.id, boot_ms: recorded.boot_ms, wall_ms: recorded.wall_ms };
