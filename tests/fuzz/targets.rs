@@ -13,7 +13,7 @@ use afterplay::upload::Shape;
 use afterplay::upload::payload::{self, Facts, Implementation, Recorded};
 use afterplay::upload::send::{Answer, Outcome};
 use afterplay::upload::shape::{Event, Origin};
-use afterplay::upload::verdict::{Context, Verdict, judge};
+use afterplay::upload::verdict::{self, Verdict, judge};
 
 /// Every target by its name.
 #[allow(dead_code, reason = "a binary of `cargo fuzz` runs one of them")]
@@ -28,7 +28,8 @@ pub(crate) const TARGETS: [(&str, fn(&[u8])); 8] = [
     ("times", times),
 ];
 
-const CONTEXT: Context = Context { identity_from_configuration: false, now_ms: 1_772_908_200_000 };
+const CONTEXT: verdict::Context =
+    verdict::Context { identity_from_configuration: false, now_ms: 1_772_908_200_000 };
 
 /// The body of a request, on both faces. The first byte chooses the content type.
 pub(crate) fn request(data: &[u8]) {
@@ -130,7 +131,8 @@ pub(crate) fn answer(data: &[u8]) {
         ..Answer::default()
     };
     let identity_from_configuration = head[2] & 32 != 0;
-    let judged = judge(&Outcome::Answer(answer), &Context { identity_from_configuration, ..CONTEXT });
+    let judged =
+        judge(&Outcome::Answer(answer), &verdict::Context { identity_from_configuration, ..CONTEXT });
     assert!(!judged.detail.chars().any(char::is_control), "{:?}", judged.detail);
     assert!(!judged.reason.is_empty() && judged.reason.len() < 4096);
 }
