@@ -61,10 +61,10 @@ impl Files {
 
     fn look(&self, path: &Path) -> Found {
         let differs = |known: Option<FileId>, path: &Path| match (known, id_of(path)) {
-            (None, _) => None,
-            (Some(_), Err(error)) if error.kind() == io::ErrorKind::NotFound => Some(Found::Gone),
+            // Also when it was gone before it could be looked at: an open connection has made them all.
+            (_, Err(error)) if error.kind() == io::ErrorKind::NotFound => Some(Found::Gone),
             // A folder that cannot be searched says nothing about what is in it.
-            (Some(_), Err(_)) => None,
+            (None, _) | (Some(_), Err(_)) => None,
             (Some(known), Ok(now)) => (known != now).then_some(Found::Replaced),
         };
         match differs(self.main, path) {

@@ -72,7 +72,7 @@ fn dirty_start_two_at_once_one_serves_and_the_other_says_so() {
 #[test]
 fn dirty_start_files_taken_away_while_running_are_put_back() {
     let takings: [(&str, fn(&Place)); 4] = [
-        ("the folder", |place| fs::remove_dir_all(place.journal().parent().unwrap()).unwrap()),
+        ("the folder", remove_folder),
         ("the journal", |place| fs::remove_file(place.journal()).unwrap()),
         ("the WAL", |place| fs::remove_file(place.journal().with_extension("db-wal")).unwrap()),
         ("the folder, by another name", |place| {
@@ -102,13 +102,18 @@ fn dirty_start_files_taken_away_while_running_are_put_back() {
     }
 }
 
+/// The service may be putting a file back just then.
+fn remove_folder(place: &Place) {
+    wait_for("the folder to be gone", || fs::remove_dir_all(place.journal().parent().unwrap()).ok());
+}
+
 #[test]
 fn dirty_start_taken_away_and_stopped_in_good_order() {
     let place = Place::new(NOWHERE, QUICK);
     let mut books = Books::default();
     let service = place.start();
     record(&service, &mut books, "a");
-    fs::remove_dir_all(place.journal().parent().unwrap()).unwrap();
+    remove_folder(&place);
     assert!(service.stop().success());
     let service = place.start();
     assert_eq!(service.status()["events"]["stored"], 3);

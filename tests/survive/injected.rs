@@ -12,12 +12,12 @@ use crate::service::{Place, Service, event, start_event, wait_for};
 const FAULTS: [(&str, bool); 6] = [
     ("fdatasync:error=EIO:when=6", true),
     ("fdatasync:error=EIO:when=6+", false),
-    ("pwrite64:error=EIO:when=12", true),
-    ("pwrite64:error=ENOSPC:when=12", true),
-    ("pwrite64:error=ENOSPC:when=12+", false),
+    ("pwrite64:error=EIO:when=30", true),
+    ("pwrite64:error=ENOSPC:when=30", true),
+    ("pwrite64:error=ENOSPC:when=30+", false),
     ("ftruncate:error=EIO:when=1+", true),
 ];
-const EVENTS: u32 = 12;
+const EVENTS: u32 = 40;
 
 fn strace_works() -> bool {
     let tried =
