@@ -8,6 +8,7 @@ mod endpoint;
 #[path = "../support/service.rs"]
 mod service;
 
+mod boots;
 mod kernel;
 mod suspend;
 
