@@ -166,33 +166,15 @@ impl Core {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::clock::{Clock, ManualClock};
-    use crate::journal::{Policy, Trust};
-    use crate::session::{Consent, Limits};
+    use crate::clock::ManualClock;
+    use crate::journal::Trust;
+    use crate::journal::anchors::tests::core;
 
     #[test]
     fn giving_pages_back_ends_even_where_none_can_be() {
-        let policy = Policy {
-            limits: Limits { idle_ms: 1, age_ms: 1, grace_ms: 1 },
-            identity: None,
-            player_name: None,
-            channel: None,
-            implementation: "{}".into(),
-            trust: Trust::Kernel,
-            hold_max_ms: 1,
-            max_bytes: 1 << 30,
-            max_bytes_per_user: 1 << 30,
-            evict: false,
-            max_open_per_user: 1,
-            keep_receipts_ms: 1,
-            keep_quarantined_ms: 1,
-            initial_consent: Consent::In,
-        };
         for (mode, left) in [("INCREMENTAL", false), ("NONE", true)] {
-            let dir = tempfile::tempdir().unwrap();
-            let clock = Clock::Manual(ManualClock::at(1_795_000_000_000, "boot-1"));
-            let mut core = Core::open(&dir.path().join("journal.db"), policy.clone(), clock).unwrap();
+            let clock = ManualClock::at(1_795_000_000_000, "boot-1");
+            let (mut core, _dir) = core(&clock, Trust::Kernel);
             core.conn
                 .execute_batch(&format!(
                     "PRAGMA auto_vacuum = {mode}; VACUUM; CREATE TABLE waste (x);

@@ -5,21 +5,20 @@
 #![allow(clippy::disallowed_methods, reason = "this is the one file that speaks to the endpoint")]
 
 mod body;
+mod trouble;
 mod valid_at;
 
-use std::error::Error;
-use std::io;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use reqwest::header::{self, HeaderMap, HeaderName};
 use reqwest::{Client, ClientBuilder, Response, Url};
-use rustls::CertificateError;
 use tokio::time::{Instant, timeout_at};
 
 pub use self::body::Sent;
 use self::body::TrackedBody;
+use self::trouble::{Trouble, innermost};
 pub use self::valid_at::ValidAt;
 use crate::clock::Clock;
 
@@ -359,79 +358,11 @@ fn text(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
     Some(String::from_utf8_lossy(&value[..value.len().min(HEADER_LIMIT)]).into_owned())
 }
 
-/// What kept an answer away.
-struct Trouble {
-    kind: FailureKind,
-    detail: String,
-}
-
-impl Trouble {
-    fn setup(detail: String) -> Self {
-        Self { kind: FailureKind::Setup, detail }
-    }
-
-    fn timeout(after: Duration) -> Self {
-        Self { kind: FailureKind::Timeout, detail: format!("no complete answer within {after:.1?}") }
-    }
-
-    fn from_error(error: &reqwest::Error) -> Self {
-        Self { kind: classify(error), detail: innermost(error) }
-    }
-
-    fn failed(self, maybe_delivered: bool) -> Outcome {
-        Outcome::Failed(Failure { kind: self.kind, maybe_delivered, detail: self.detail })
-    }
-}
-
-/// The kind of trouble, by the most telling cause: what TLS says first, then how far the attempt came.
-fn classify(error: &reqwest::Error) -> FailureKind {
-    use CertificateError::{Expired, ExpiredContext, NotValidYet, NotValidYetContext};
-
-    let mut not_http = false;
-    for cause in causes(error) {
-        if let Some(tls) = cause.downcast_ref::<rustls::Error>() {
-            return match tls {
-                rustls::Error::InvalidCertificate(
-                    Expired | ExpiredContext { .. } | NotValidYet | NotValidYetContext { .. },
-                ) => FailureKind::CertificateTime,
-                _ => FailureKind::Tls,
-            };
-        }
-        not_http |= cause.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse);
-    }
-    if error.is_builder() {
-        FailureKind::Setup
-    } else if error.is_dns() {
-        FailureKind::Dns
-    } else if error.is_timeout() {
-        FailureKind::Timeout
-    } else if error.is_connect() {
-        FailureKind::Connect
-    } else if not_http {
-        FailureKind::Protocol
-    } else {
-        FailureKind::Reset
-    }
-}
-
-/// An error and what caused it, from the outside in. `io::Error` hides the error it carries from `source`.
-fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
-    std::iter::successors(Some(error), |cause| cause_of(*cause)).take(32)
-}
-
-fn cause_of<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'static)> {
-    match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
-        Some(carried) => Some(carried),
-        None => error.source(),
-    }
-}
-
-fn innermost(error: &(dyn Error + 'static)) -> String {
-    causes(error).last().map_or_else(|| error.to_string(), ToString::to_string)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::io;
+
+    use super::trouble::classify;
     use super::*;
 
     #[test]

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 
-use afterplay::journal::{Action, Fit, Next, Refusal, Settlement, Telling, verify_file};
+use afterplay::journal::{Action, Fit, Next, Refusal, Telling, verify_file};
 use afterplay::session::State;
 
 use crate::journal::{Open, ROOT};
@@ -183,22 +183,7 @@ fn an_answer_settles_only_the_attempt_it_belongs_to() {
             let body = payload(&outgoing);
             journal.begin_attempt(id, None, fit, outgoing.timing, &body).await.unwrap().unwrap()
         };
-        let settle = async |attempt, action| {
-            let settlement = Settlement {
-                id,
-                attempt,
-                status: Some(200),
-                verdict: "delivered",
-                reason: "test".into(),
-                detail: "a test".into(),
-                maybe_delivered: false,
-                unsent: false,
-                action,
-                requeue: Vec::new(),
-                book: "{}".into(),
-            };
-            journal.settle(settlement).await.unwrap();
-        };
+        let settle = async |attempt, action| made::settle(journal, id, attempt, action).await;
         let deliver = || Action::Deliver { receipt: "{}".into() };
         let first = begin().await;
         let second = begin().await;

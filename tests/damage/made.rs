@@ -128,7 +128,7 @@ impl Way {
     }
 }
 
-async fn settle(journal: &Journal, id: i64, attempt: u32, action: Action) {
+pub(crate) async fn settle(journal: &Journal, id: i64, attempt: u32, action: Action) {
     let settlement = Settlement {
         id,
         attempt,

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use super::endpoint::Validity;
 use super::service::{programme, wait_for};
-use super::{CONFIG, Device, back_to_1970, now_ms};
+use super::{CONFIG, Device, back_to_1970, call_by, now_ms};
 
 const NOWHERE: &str = "https://127.0.0.1:9/ee/va/v1/downloaded";
 
@@ -16,19 +16,8 @@ fn in_boot(name: &str, folder: &Path, command: &mut Command) {
     std::fs::write(&id, format!("{name}\n")).unwrap();
     let script = "mount --bind \"$0\" /proc/sys/kernel/random/boot_id && exec \"$@\"";
     let mut booted = Command::new("unshare");
-    booted
-        .args(["--mount", "sh", "-c", script])
-        .arg(&id)
-        .arg(command.get_program())
-        .args(command.get_args())
-        .env_clear()
-        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
-        .envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))))
-        .stdin(Stdio::null());
-    if let Some(folder) = command.get_current_dir() {
-        booted.current_dir(folder);
-    }
-    *command = booted;
+    booted.args(["--mount", "sh", "-c", script]).arg(&id);
+    call_by(booted, command);
 }
 
 fn namespaces_work(folder: &Path) -> bool {

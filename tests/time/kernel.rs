@@ -8,7 +8,9 @@ use serde_json::Value;
 
 use super::endpoint::{Authority, Endpoint, Validity, reserved};
 use super::service::{self, Place, Service, wait_for};
-use super::{CONFIG, DAY, Device, assert_true, at, back_to_1970, event_times, library, now_ms, play};
+use super::{
+    CONFIG, DAY, Device, assert_true, at, back_to_1970, call_by, event_times, library, now_ms, play,
+};
 
 fn strace_works() -> bool {
     let tried =
@@ -26,16 +28,8 @@ fn kernel_says(answer: i32, command: &mut Command) {
     let mut traced = Command::new("strace");
     traced
         .args(["-D", "-f", "-qq", "-o", "/dev/null", "-e"])
-        .arg(format!("inject=adjtimex,clock_adjtime:retval={answer}"))
-        .arg(command.get_program())
-        .args(command.get_args())
-        .env_clear()
-        .envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))))
-        .stdin(Stdio::null());
-    if let Some(folder) = command.get_current_dir() {
-        traced.current_dir(folder);
-    }
-    *command = traced;
+        .arg(format!("inject=adjtimex,clock_adjtime:retval={answer}"));
+    call_by(traced, command);
 }
 
 /// 2089-07-01T00:00:00Z

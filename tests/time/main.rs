@@ -13,7 +13,7 @@ mod kernel;
 mod suspend;
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use afterplay::clock::Clock;
@@ -113,6 +113,20 @@ impl Device {
     fn questions(&self) -> usize {
         self.endpoint.requests().iter().filter(|request| request.method == "HEAD").count()
     }
+}
+
+/// Lets `by` call the program, in the folder and the environment that it was to have.
+fn call_by(mut by: Command, command: &mut Command) {
+    by.arg(command.get_program())
+        .args(command.get_args())
+        .env_clear()
+        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+        .envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))))
+        .stdin(Stdio::null());
+    if let Some(folder) = command.get_current_dir() {
+        by.current_dir(folder);
+    }
+    *command = by;
 }
 
 fn times_of(body: &Value) -> Vec<i64> {

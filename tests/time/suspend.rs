@@ -5,22 +5,13 @@ use std::process::{Command, Stdio};
 
 use super::endpoint::{Endpoint, Validity};
 use super::service::{Service, connect, programme, wait_for};
-use super::{CONFIG, Device, event_times, now_ms};
+use super::{CONFIG, Device, call_by, event_times, now_ms};
 
 /// Calls the program in a time namespace whose boot time is so many seconds ahead.
 fn after_sleeping(seconds: i64, command: &mut Command) {
     let mut asleep = Command::new("unshare");
-    asleep
-        .args(["--time", "--boottime", &seconds.to_string(), "--fork", "--kill-child"])
-        .arg(command.get_program())
-        .args(command.get_args())
-        .env_clear()
-        .envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))))
-        .stdin(Stdio::null());
-    if let Some(folder) = command.get_current_dir() {
-        asleep.current_dir(folder);
-    }
-    *command = asleep;
+    asleep.args(["--time", "--boottime", &seconds.to_string(), "--fork", "--kill-child"]);
+    call_by(asleep, command);
 }
 
 fn namespaces_work() -> bool {
