@@ -17,7 +17,7 @@ const SESSION: usize = 100;
 /// Sessions of the full backlog.
 const SESSIONS: usize = 10_000;
 /// Uploads at a time, as the configuration has it by default.
-const AT_ONCE: u64 = 2;
+const AT_ONCE: u64 = 1;
 /// Bytes of the WAL for the start after a crash.
 const LARGE_WAL: u64 = 64 << 20;
 

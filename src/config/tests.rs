@@ -283,7 +283,7 @@ fn defaults_are_those_that_are_promised() {
     assert_eq!(config.session.idle_timeout, secs(600));
     assert_eq!(config.session.max_age, secs(86_400));
     assert_eq!(config.session.close_grace, secs(5));
-    assert_eq!((config.upload.thin, config.upload.concurrency), (Thin::AsNeeded, 2));
+    assert_eq!((config.upload.thin, config.upload.concurrency), (Thin::AsNeeded, 1));
     assert_eq!((config.upload.connect_timeout, config.upload.timeout), (secs(10), secs(60)));
     assert_eq!((config.upload.body_budget, config.upload.timestamp), (60_000, true));
     assert_eq!((config.retry.initial, config.retry.max), (secs(5), secs(3600)));

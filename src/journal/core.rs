@@ -10,14 +10,15 @@ use std::path::{Path, PathBuf};
 use rusqlite::ffi::SQLITE_IOERR_WRITE;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
 
+use super::attach::{Claim, Opened};
 use super::fault::{self, OpenError};
-use super::files::beside;
-use super::heal::{self, Files, Healing};
+use super::heal::{self, Healing};
 use super::open::Open;
+use super::presence::Files;
 use super::replace::{self, SetAside};
 use super::space::Reserve;
 use super::undo::Undo;
-use super::{Policy, Refusal, Signals, aside, attach, schema};
+use super::{Policy, Refusal, Signals, aside, schema};
 use crate::anchor::boots::History;
 use crate::clock::{Clock, Moment};
 use crate::session::{self, Consent, Key, Why};
@@ -108,17 +109,11 @@ pub(super) fn tell_of_damage(set_aside: Option<&SetAside>) {
 }
 
 impl Core {
-    pub(super) fn open(path: &Path, policy: Policy, clock: Clock) -> Result<Core, OpenError> {
+    pub(super) fn open(claim: Claim, policy: Policy, clock: Clock) -> Result<Core, OpenError> {
         let now_ms = clock.now().boot_ms;
-        let mut reserve = Reserve::new(beside(path, ".reserve"), policy.max_bytes);
-        let opened = loop {
-            match attach::open(path, &clock.now()) {
-                Err(error) if error.is_full() && reserve.give_up(now_ms) => {}
-                opened => break opened?,
-            }
-        };
+        let Opened { conn, claim: Claim { path, lock, reserve }, set_aside } = claim.open(&clock)?;
         let mut core = Core {
-            conn: opened.conn,
+            conn,
             consent: policy.initial_consent,
             clock,
             policy,
@@ -142,11 +137,11 @@ impl Core {
             healing: Healing::default(),
             attached: true,
             files: Files::default(),
-            lock: opened.lock,
-            path: path.to_owned(),
+            lock,
+            path: path.clone(),
         };
-        tell_of_damage(opened.set_aside.as_ref());
-        let failed = |source| OpenError::Sqlite { path: path.to_owned(), source };
+        tell_of_damage(set_aside.as_ref());
+        let failed = |source| OpenError::Sqlite { path: path.clone(), source };
         let mut begun_anew = false;
         while let Err(error) = core.start() {
             if cannot_start(&error) && !begun_anew {
@@ -173,7 +168,7 @@ impl Core {
         // An opt-out that the last process did not see to the end.
         core.scrub = core.consent == Consent::Out;
         core.after_commit();
-        core.files = Files::at(path);
+        core.files = Files::at(&path);
         Ok(core)
     }
 
@@ -297,13 +292,13 @@ impl Core {
         Ok(text.and_then(|text| serde_json::from_str(&text).ok()))
     }
 
-    /// Replaces a single value of the journal.
+    /// Replaces a single value of the journal; one that is the same already costs no write.
     pub(super) fn set_setting<T: serde::Serialize>(&self, name: &str, value: &T) -> Result<(), Refusal> {
         let text = serde_json::to_string(value).map_err(|error| Refusal::Storage(error.to_string()))?;
         self.conn
             .prepare_cached(
                 "INSERT INTO settings (name, value) VALUES (?1, ?2)
-                 ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+                 ON CONFLICT (name) DO UPDATE SET value = excluded.value WHERE value <> excluded.value",
             )?
             .execute([name, &text])?;
         Ok(())

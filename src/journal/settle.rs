@@ -116,14 +116,18 @@ impl Core {
                 settlement.maybe_delivered
             ])?;
         let last = verdict_json(self.wall_now(), verdict, *status, reason, detail).to_string();
-        self.conn
-            .prepare_cached("UPDATE sessions SET verdict = ?2 WHERE id = ?1")?
-            .execute(params![id, last])?;
         if settlement.maybe_delivered {
             self.count(owner, "possible_duplicates", 1)?;
         }
+        if let Action::Deliver { receipt } = &settlement.action {
+            self.deliver(*id, owner, receipt, &last, &now)?;
+        } else {
+            self.conn
+                .prepare_cached("UPDATE sessions SET verdict = ?2 WHERE id = ?1")?
+                .execute(params![id, last])?;
+        }
         match &settlement.action {
-            Action::Deliver { receipt } => self.deliver(*id, owner, receipt, &now)?,
+            Action::Deliver { .. } => {}
             Action::Wait { ms, network, counts } => {
                 self.wait(*id, *ms, *network, *counts, &now)?;
                 if settlement.unsent {
@@ -149,7 +153,14 @@ impl Core {
         Ok(())
     }
 
-    fn deliver(&mut self, id: i64, owner: u32, receipt: &str, now: &Moment) -> Result<(), Refusal> {
+    fn deliver(
+        &mut self,
+        id: i64,
+        owner: u32,
+        receipt: &str,
+        verdict: &str,
+        now: &Moment,
+    ) -> Result<(), Refusal> {
         let events = self.delete_events(id)?;
         self.count(owner, "delivered", events)?;
         let is_estimated: bool = self
@@ -161,10 +172,10 @@ impl Core {
         }
         self.conn
             .prepare_cached(
-                "UPDATE sessions SET state = 'delivered', receipt = ?2, wait_ms = 0, unreached = 0,
-                     settled_boot = ?3, settled_boot_ms = ?4, settled_wall_ms = ?5 WHERE id = ?1",
+                "UPDATE sessions SET state = 'delivered', receipt = ?2, verdict = ?3, wait_ms = 0, unreached = 0,
+                     settled_boot = ?4, settled_boot_ms = ?5, settled_wall_ms = ?6 WHERE id = ?1",
             )?
-            .execute(params![id, receipt, now.boot, now.boot_ms, now.wall_ms])?;
+            .execute(params![id, receipt, verdict, now.boot, now.boot_ms, now.wall_ms])?;
         Ok(())
     }
 

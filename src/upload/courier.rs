@@ -12,16 +12,17 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{Id, JoinSet};
 
 use self::ask::Asking;
-use self::landing::{Made, Trip};
+use self::landing::Trip;
+use self::packing::Packed;
 use super::book::{Book, Delays, GateKind};
 use super::ledger::{Ledger, Patience};
 use super::retry::Backoff;
 use super::send::{Deadlines, Outcome, Sender, Sent, ValidAt};
 use super::verdict::Hint;
-use super::{Command, Doing, Shape, Uploader, View, fit_of, shape_for};
+use super::{Command, Doing, Shape, Uploader, View};
 use crate::clock::{Clock, Moment};
 use crate::config::Config;
-use crate::journal::{Journal, Next, Refusal, Signals, Telling, body_sum};
+use crate::journal::{Journal, Next, Refusal, Signals, Telling};
 use crate::link::{Link, LinkState, Monitor};
 use crate::session::Consent;
 use crate::stop::Stop;
@@ -63,6 +64,8 @@ pub struct Courier {
     boot: i64,
     trips: HashMap<Id, Trip>,
     sends: JoinSet<Outcome>,
+    /// The next session, made ready while another is on its way.
+    packed: Option<Packed>,
     path: u64,
     was_offline: bool,
     hold_until: i64,
@@ -122,6 +125,7 @@ impl Courier {
             boot,
             trips: HashMap::new(),
             sends: JoinSet::new(),
+            packed: None,
             path: state.path,
             was_offline: state.link == Link::Offline,
             hold_until: i64::MIN,
@@ -178,7 +182,7 @@ impl Courier {
         self.reload();
         self.note_date().await;
         let now = self.now().boot_ms;
-        let unwritten = self.ledger.write(&self.parts.journal, &self.book, now).await;
+        let unwritten = self.turn(now).await;
         let (view, wake) = match self.patience.until(now) {
             Some(until) => (self.troubled(until), Some(until)),
             None => match self.advance().await {
@@ -249,7 +253,12 @@ impl Courier {
                 Next::Ready(id) if self.has_room(link, config.upload.concurrency) => {
                     self.start(id).await?;
                 }
-                Next::Ready(_) => return Ok((View::of(Doing::Sending), None)),
+                Next::Ready(id) => {
+                    if link == Link::Online && !self.is_packed(id) {
+                        self.packed = self.try_pack(id).await?;
+                    }
+                    return Ok((View::of(Doing::Sending), None));
+                }
                 Next::Clock(until) => return self.ask_time(until).await,
                 Next::At(at) => {
                     let view = View { next_attempt_ms: Some(at), ..View::of(Doing::Waiting) };
@@ -325,29 +334,54 @@ impl Courier {
 
     /// Builds the payload of a session, counts the attempt, and sends it.
     async fn start(&mut self, id: i64) -> Result<(), Refusal> {
-        let (session, timestamp, built) = match self.pack(id).await {
-            Ok(Some(packed)) => packed,
-            Ok(None) => return Ok(()),
-            // That is no fault of this session's.
-            Err(refusal @ Refusal::NoSpace(_)) => return Err(refusal),
-            Err(refusal) => {
-                // Others may still be readable.
-                tracing::warn!("a session could not be read and is left alone for now: {refusal}");
-                self.unreadable.insert(id, self.now().boot_ms.saturating_add(UNREADABLE_MS));
-                return Ok(());
-            }
+        let packed =
+            match self.packed.take().filter(|packed| packed.session.id == id && self.is_fresh(packed)) {
+                Some(packed) => packed,
+                None => match self.try_pack(id).await? {
+                    Some(packed) => packed,
+                    None => return Ok(()),
+                },
+            };
+        if let Some(attempt) = self.begin(&packed).await? {
+            self.send(packed, attempt);
+        }
+        Ok(())
+    }
+
+    /// Writes down how attempts ended and, in the same commit, that of the session begins which is ready to go. Answers
+    /// the boot time to write again at, if something is left.
+    async fn turn(&mut self, now: i64) -> Option<i64> {
+        let Some(packed) = self.packed.take().filter(|packed| self.may_go(packed)) else {
+            return self.ledger.write(&self.parts.journal, &self.book, now).await;
         };
-        let fit = fit_of(&shape_for(&session, &self.shape.borrow()));
-        if session.attempts == 0 && !built.warnings.is_empty() {
-            let warnings = built.warnings.iter().map(|warning| warning.text.clone()).collect();
-            self.parts.journal.note_warnings(id, warnings).await?;
+        let mut ledger = std::mem::take(&mut self.ledger);
+        let write = ledger.write(&self.parts.journal, &self.book, now);
+        let (unwritten, begun) = tokio::join!(write, self.begin(&packed));
+        self.ledger = ledger;
+        match begun {
+            Ok(Some(attempt)) => self.send(packed, attempt),
+            Ok(None) => {}
+            // The next look at what is due comes to the same.
+            Err(refusal) => tracing::debug!("a session did not go at once: {refusal}"),
         }
-        let (body, made) = Made::of(built);
-        if session.payload_sum.is_some_and(|sum| sum != body_sum(&body)) {
-            tracing::error!(session = session.key, "the payload differs from that of the first attempt");
+        unwritten
+    }
+
+    /// Counts an attempt. Answers its number, or `None` when the session is no longer to be sent.
+    async fn begin(&self, packed: &Packed) -> Result<Option<u32>, Refusal> {
+        let journal = &self.parts.journal;
+        let Packed { session, timestamp, body, .. } = packed;
+        let begin = journal.begin_attempt(session.id, *timestamp, packed.fit, session.timing, body);
+        if session.attempts > 0 || packed.made.repaired.is_empty() {
+            return begin.await;
         }
-        let begun = self.parts.journal.begin_attempt(id, timestamp, fit, session.timing, &body).await?;
-        let Some(attempt) = begun else { return Ok(()) };
+        let note = journal.note_warnings(session.id, packed.made.repaired.clone());
+        let (noted, begun) = tokio::join!(note, begin);
+        noted.and(begun)
+    }
+
+    fn send(&mut self, packed: Packed, attempt: u32) {
+        let Packed { session, body, made, .. } = packed;
         tracing::info!(session = session.key, attempt, bytes = body.len(), "sending");
         self.last_start = Some(self.now().boot_ms);
         let (sender, sent) = (self.sender.clone(), Sent::default());
@@ -355,7 +389,6 @@ impl Courier {
         let trip = Trip { session, attempt, made, path, config, sent: sent.clone() };
         let task = self.sends.spawn(async move { sender.post_noting(body, &sent).await });
         self.trips.insert(task.id(), trip);
-        Ok(())
     }
 
     fn path_changed(&mut self) {
@@ -433,6 +466,7 @@ impl Courier {
     async fn cut_off(&mut self) {
         self.sends.shutdown().await;
         self.trips.clear();
+        self.packed = None;
         self.asking.forget_task();
         self.ledger.clear();
         self.unreadable.clear();

@@ -28,19 +28,23 @@ pub(super) struct Trip {
 #[derive(Debug, Clone)]
 pub(super) struct Made {
     pub(super) bytes: usize,
+    /// Events that came from a player, and events in the body.
+    recorded: usize,
     events: usize,
     level: Option<usize>,
     thinned: usize,
     merged: usize,
     synthetic: usize,
-    repaired: Vec<String>,
+    /// What was odd about the order of events.
+    pub(super) repaired: Vec<String>,
 }
 
 impl Made {
     /// The body, and what is to be remembered of it.
-    pub(super) fn of(built: Built) -> (Vec<u8>, Made) {
+    pub(super) fn of(built: Built, session: &Outgoing) -> (Vec<u8>, Made) {
         let made = Made {
             bytes: built.body.len(),
+            recorded: session.events.iter().filter(|event| !event.synthetic).count(),
             events: built.events,
             level: built.level.number(),
             thinned: built.thinned,
@@ -196,7 +200,7 @@ fn receipt_of(trip: &Trip, judgement: &Judgement, hint: Option<Hint>, wall_ms: i
         "session_id": judgement.session_id,
         "status": judgement.status,
         "bytes": trip.made.bytes,
-        "events": trip.session.events.iter().filter(|event| !event.synthetic).count(),
+        "events": trip.made.recorded,
         "sent_events": trip.made.events,
         "thinning_level": trip.made.level,
         "thinned": trip.made.thinned,

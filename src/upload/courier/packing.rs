@@ -1,14 +1,75 @@
 //! A session made ready to go: its payload, or what is to be done with it first.
 
-use super::Courier;
-use crate::journal::{Outgoing, Refusal, lasts_too_long};
+use std::sync::Arc;
+
+use super::landing::Made;
+use super::{Courier, UNREADABLE_MS};
+use crate::config::Config;
+use crate::journal::{Fit, Outgoing, Refusal, body_sum, lasts_too_long};
+use crate::link::Link;
+use crate::session::Consent;
 use crate::upload::cut::cut;
-use crate::upload::{Built, pack, shape_for};
+use crate::upload::{Shape, fit_of, pack, shape_for};
+
+/// A session and its payload.
+pub(super) struct Packed {
+    /// Without its events: the payload has them.
+    pub(super) session: Outgoing,
+    pub(super) timestamp: Option<i64>,
+    pub(super) fit: Fit,
+    pub(super) body: Vec<u8>,
+    pub(super) made: Made,
+    /// By what it was made.
+    shape: Shape,
+    config: Arc<Config>,
+    /// What the journal had told of by then: a clock that came to be known counts as well.
+    work: u64,
+}
 
 impl Courier {
-    /// The session and its payload; nothing if it is gone or cannot be sent, which the journal is told.
-    pub(super) async fn pack(&self, id: i64) -> Result<Option<(Outgoing, Option<i64>, Built)>, Refusal> {
+    pub(super) fn is_packed(&self, id: i64) -> bool {
+        self.packed.as_ref().is_some_and(|packed| packed.session.id == id && self.is_fresh(packed))
+    }
+
+    /// Whether it would be made the same way now.
+    pub(super) fn is_fresh(&self, packed: &Packed) -> bool {
+        packed.work == self.signals.borrow().work
+            && packed.shape == *self.shape.borrow()
+            && Arc::ptr_eq(&packed.config, &self.config)
+    }
+
+    /// Whether a session that was next when it was packed may go without a look at what else is due.
+    pub(super) fn may_go(&self, packed: &Packed) -> bool {
+        let id = packed.session.id;
+        self.is_fresh(packed)
+            && self.signals.borrow().consent == Consent::In
+            && self.link.borrow().link == Link::Online
+            && self.patience.until(self.now().boot_ms).is_none()
+            && self.held().is_none()
+            && self.has_room(Link::Online, self.config.upload.concurrency)
+            && !self.book.doubted().contains(&id)
+            && !self.ledger.unsettled().any(|unsettled| unsettled == id)
+    }
+
+    /// The session and its payload; nothing if it is gone, cannot be sent, or cannot be read for now.
+    pub(super) async fn try_pack(&mut self, id: i64) -> Result<Option<Packed>, Refusal> {
+        match self.pack(id).await {
+            // That is no fault of this session's.
+            Err(refusal @ Refusal::NoSpace(_)) => Err(refusal),
+            Err(refusal) => {
+                // Others may still be readable.
+                tracing::warn!("a session could not be read and is left alone for now: {refusal}");
+                self.unreadable.insert(id, self.now().boot_ms.saturating_add(UNREADABLE_MS));
+                Ok(None)
+            }
+            packed => packed,
+        }
+    }
+
+    /// The same; why it cannot be sent the journal is told.
+    async fn pack(&self, id: i64) -> Result<Option<Packed>, Refusal> {
         let journal = &self.parts.journal;
+        let (config, shape, work) = (self.config.clone(), *self.shape.borrow(), self.signals.borrow().work);
         let session = match journal.outgoing(id).await {
             Ok(Some(session)) => session,
             Ok(None) => return Ok(None),
@@ -21,21 +82,29 @@ impl Courier {
         if !session.frozen && lasts_too_long(&session) && self.divide(&session).await? {
             return Ok(None);
         }
-        let shape = *self.shape.borrow();
         // Left out when nobody can tell.
-        let timestamp = session.now_ms.filter(|_| self.config.upload.timestamp);
-        let (session, built) = pack(session, timestamp, shape).await?;
-        match built {
+        let timestamp = session.now_ms.filter(|_| config.upload.timestamp);
+        let (mut session, built) = pack(session, timestamp, shape).await?;
+        let built = match built {
             // Only a real refusal tells that the endpoint enforces a limit.
             Ok(built)
                 if session.refused_bytes.is_some()
                     && built.body.len() > shape_for(&session, &shape).budget =>
             {
-                self.shorten(&session, built.body.len()).await.map(|()| None)
+                return self.shorten(&session, built.body.len()).await.map(|()| None);
             }
-            Ok(built) => Ok(Some((session, timestamp, built))),
-            Err(error) => journal.quarantine(id, "no_payload", error.to_string()).await.map(|()| None),
+            Ok(built) => built,
+            Err(error) => {
+                return journal.quarantine(id, "no_payload", error.to_string()).await.map(|()| None);
+            }
+        };
+        let fit = fit_of(&shape_for(&session, &shape));
+        let (body, made) = Made::of(built, &session);
+        if session.payload_sum.is_some_and(|sum| sum != body_sum(&body)) {
+            tracing::error!(session = session.key, "the payload differs from that of the first attempt");
         }
+        session.events = Vec::new();
+        Ok(Some(Packed { session, timestamp, fit, body, made, shape, config, work }))
     }
 
     /// Ends a session where 24 hours are over; then both parts are looked at anew. Answers whether it was done. A

@@ -87,7 +87,7 @@ pub(super) fn tls_config(valid_at: Arc<ValidAt>) -> Result<ClientConfig, rustls:
     let config = builder()?.with_platform_verifier().or_else(|error| {
         tracing::info!(cause = %error, "no usable root certificates on this machine; using the bundled ones");
         let mut roots = rustls::RootCertStore::empty();
-        roots.add_parsable_certificates(webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter().cloned());
+        roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
         Ok::<_, rustls::Error>(builder()?.with_root_certificates(roots))
     })?;
     let mut config = config.with_no_client_auth();
