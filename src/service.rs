@@ -84,19 +84,26 @@ pub struct Service {
     caps: watch::Sender<Caps>,
     view: watch::Receiver<View>,
     parts: JoinSet<(&'static str, Result<(), ServiceError>)>,
-    /// Removed at the end, when we made it.
+    /// The socket, when we made it.
     bound: Option<Bound>,
     web: Option<SocketAddr>,
 }
 
 impl Service {
-    /// Opens the journal, binds the sockets (unless systemd `passed` one), and spawns the parts.
+    /// Claims the journal, binds the sockets (unless systemd `passed` one), opens the journal, and spawns the parts.
+    /// Who connects meanwhile is answered when it is open.
     pub async fn start(
         config: Config,
         clock: Clock,
         passed: Option<std::os::unix::net::UnixListener>,
     ) -> Result<Service, ServiceError> {
-        let (journal, writer) = Journal::open(&config.journal.path, policy(&config), clock.clone())?;
+        let laid_down = policy(&config);
+        let claim = Journal::claim(&config.journal.path, &laid_down, &clock)?;
+        let (unix, bound) = match passed {
+            Some(listener) => (from_systemd(listener)?, None),
+            None => (bind(&config.api.socket).await?, Bound::at(&config.api.socket)),
+        };
+        let (journal, writer) = Journal::open_claimed(claim, laid_down, clock.clone())?;
         let link = Monitor::start(Target::of_host(config.endpoint.host()))
             .map_err(io_error("watching", "the network"))?;
         let (stop, stopped) = Stop::new();
@@ -123,10 +130,6 @@ impl Service {
         });
 
         let now = config.borrow().clone();
-        let (unix, bound) = match passed {
-            Some(listener) => (from_systemd(listener)?, None),
-            None => (bind(&now.api.socket).await?, Bound::at(&now.api.socket)),
-        };
         let mut listeners = vec![(Listener::Unix(unix), api::router(api.clone()))];
         let mut web = None;
         if let Some(address) = now.api.listen {
@@ -205,9 +208,7 @@ impl Service {
             }
         }
         self.link.stop();
-        if let Some(bound) = &self.bound {
-            bound.remove();
-        }
+        drop(self.bound);
         drop(self.journal);
         let writer = self.writer;
         if tokio::task::spawn_blocking(move || writer.join()).await.is_err() {
@@ -217,7 +218,7 @@ impl Service {
     }
 }
 
-/// The socket that this process made.
+/// The socket that this process made; removed when dropped.
 #[derive(Debug)]
 struct Bound {
     path: PathBuf,
@@ -230,9 +231,12 @@ impl Bound {
         let file = fs::symlink_metadata(path).ok()?;
         Some(Bound { path: path.to_owned(), id: (file.dev(), file.ino()) })
     }
+}
 
-    fn remove(&self) {
-        if Bound::at(&self.path).is_some_and(|now| now.id == self.id) {
+impl Drop for Bound {
+    fn drop(&mut self) {
+        let is_ours = |file: fs::Metadata| (file.dev(), file.ino()) == self.id;
+        if fs::symlink_metadata(&self.path).is_ok_and(is_ours) {
             // Gone already is as good.
             let _ = fs::remove_file(&self.path);
         }

@@ -1,27 +1,70 @@
 //! Opens the journal; a damaged one is replaced.
 
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
 
 use super::fault::{OpenError, damaged, is_damage};
 use super::files::{self, beside, folder, lock, make_private_dir};
 use super::replace::{self, SetAside};
+use super::space::Reserve;
 use super::{aside, salvage, schema};
-use crate::clock::Reading;
+use crate::clock::{Clock, Reading};
 use crate::owner;
 
-/// An open journal and the lock that makes it ours.
+/// A journal that nobody else has; not yet opened.
+#[derive(Debug)]
+pub struct Claim {
+    pub(super) path: PathBuf,
+    pub(super) lock: File,
+    pub(super) reserve: Reserve,
+}
+
+/// An open journal that nobody else has.
 pub(super) struct Opened {
     pub(super) conn: Connection,
-    pub(super) lock: File,
+    pub(super) claim: Claim,
     /// What became of a damaged predecessor, if there was one.
     pub(super) set_aside: Option<SetAside>,
 }
 
-/// Opens the journal at `path`, making it and its folder if need be.
+impl Claim {
+    /// Makes the journal at `path` ours, with its folder if need be. On a full disk its reserve makes room.
+    pub(super) fn new(path: &Path, max_bytes: i64, now_ms: i64) -> Result<Claim, OpenError> {
+        let mut reserve = Reserve::new(beside(path, ".reserve"), max_bytes);
+        loop {
+            match take(path) {
+                Err(error) if error.is_full() && reserve.give_up(now_ms) => {}
+                taken => return Ok(Claim { path: path.to_owned(), lock: taken?, reserve }),
+            }
+        }
+    }
+
+    /// Opens the files, or makes them.
+    pub(super) fn open(mut self, clock: &Clock) -> Result<Opened, OpenError> {
+        loop {
+            let now = clock.now();
+            aside::sweep(&self.path);
+            match open_files(&self.path, &now) {
+                Err(error) if error.is_full() && self.reserve.give_up(now.boot_ms) => {}
+                opened => {
+                    return opened.map(|(conn, set_aside)| Opened { conn, claim: self, set_aside });
+                }
+            }
+        }
+    }
+}
+
+/// Claims and opens a journal at that moment.
+#[cfg(test)]
 pub(super) fn open(path: &Path, now: &Reading) -> Result<Opened, OpenError> {
+    let clock = Clock::Manual(crate::clock::ManualClock::at(now.wall_ms, "boot"));
+    Claim::new(path, 1 << 20, now.boot_ms)?.open(&clock)
+}
+
+/// Sees to it that the folder and the files are safe, and takes the lock.
+fn take(path: &Path) -> Result<File, OpenError> {
     let dir = folder(path);
     make_private_dir(dir)?;
     owner::check_private_folder(dir)?;
@@ -32,9 +75,7 @@ pub(super) fn open(path: &Path, now: &Reading) -> Result<Opened, OpenError> {
     if let Some(holder) = files::holder(path)? {
         return Err(OpenError::InUse { path: path.to_owned(), holder });
     }
-    aside::sweep(path);
-    let (conn, set_aside) = open_files(path, now)?;
-    Ok(Opened { conn, lock, set_aside })
+    Ok(lock)
 }
 
 /// Opens the files of a journal whose lock is held. A damaged one is replaced.

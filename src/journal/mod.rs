@@ -19,6 +19,7 @@ mod numbers;
 mod open;
 mod outbox;
 mod plan;
+mod presence;
 mod query;
 mod quota;
 mod replace;
@@ -49,6 +50,7 @@ use crate::event::{EventType, Problem};
 use crate::session::{Consent, Key, Limits, State, Why};
 
 pub use self::anchors::{ClockStatus, DateSeen, Known, Telling, TimeBasis, Timing, Trust};
+pub use self::attach::Claim;
 pub use self::fault::OpenError;
 pub use self::long::lasts_too_long;
 pub use self::outbox::{Fit, Next, Outgoing, StoredEvent};
@@ -283,9 +285,20 @@ impl Writer {
 }
 
 impl Journal {
+    /// Makes a journal ours before it is opened: that may take a while after a crash.
+    pub fn claim(path: &Path, policy: &Policy, clock: &Clock) -> Result<Claim, OpenError> {
+        Claim::new(path, policy.max_bytes, clock.now().boot_ms)
+    }
+
     /// Opens the journal and starts its thread.
     pub fn open(path: &Path, policy: Policy, clock: Clock) -> Result<(Journal, Writer), OpenError> {
-        let core = Core::open(path, policy, clock)?;
+        Journal::open_claimed(Journal::claim(path, &policy, &clock)?, policy, clock)
+    }
+
+    /// Opens a journal that is ours and starts its thread.
+    pub fn open_claimed(claim: Claim, policy: Policy, clock: Clock) -> Result<(Journal, Writer), OpenError> {
+        let path = claim.path.clone();
+        let core = Core::open(claim, policy, clock)?;
         let (signal, signals) = watch::channel(core.signals());
         let (queue, jobs) = mpsc::unbounded_channel();
         let desk = Arc::new(Desk::new(core, signal));
@@ -295,10 +308,10 @@ impl Journal {
             .spawn(move || writer::run(&at, jobs))
             .map_err(|source| OpenError::Io {
                 doing: "starting the thread of",
-                path: path.to_owned(),
+                path: path.clone(),
                 source,
             })?;
-        Ok((Journal { desk, queue, signals, path: path.to_owned() }, Writer(thread)))
+        Ok((Journal { desk, queue, signals, path }, Writer(thread)))
     }
 
     /// Where the journal is.

@@ -1,13 +1,18 @@
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
 use crate::clock::ManualClock;
 use crate::event::EventType;
-use crate::journal::{Append, NewEvent, Policy, Scope};
+use crate::journal::{Append, Claim, NewEvent, OpenError, Policy, Scope};
 use crate::session::{Consent, Limits, Why};
 
 const NOW: i64 = BUILT_MS + 1_000_000_000;
+
+fn opened(path: &Path, policy: Policy, clock: Clock) -> Result<Core, OpenError> {
+    Core::open(Claim::new(path, policy.max_bytes, clock.now().boot_ms)?, policy, clock)
+}
 
 /// A journal under this clock, and the folder that it is in.
 pub(in crate::journal) fn core(clock: &Arc<ManualClock>, trust: Trust) -> (Core, tempfile::TempDir) {
@@ -28,7 +33,7 @@ pub(in crate::journal) fn core(clock: &Arc<ManualClock>, trust: Trust) -> (Core,
         initial_consent: Consent::In,
     };
     let dir = tempfile::tempdir().unwrap();
-    let core = Core::open(&dir.path().join("journal.db"), policy, Clock::Manual(clock.clone())).unwrap();
+    let core = opened(&dir.path().join("journal.db"), policy, Clock::Manual(clock.clone())).unwrap();
     (core, dir)
 }
 
@@ -139,7 +144,7 @@ fn a_hardware_clock_behind_what_is_sure_vouches_for_nothing() {
         drop(core);
         clock.set_synchronised(false);
         clock.reboot(wall, "b");
-        let core = Core::open(&dir.path().join("journal.db"), policy, Clock::Manual(clock.clone())).unwrap();
+        let core = opened(&dir.path().join("journal.db"), policy, Clock::Manual(clock.clone())).unwrap();
         assert_eq!(core.clock_status().source, source, "{wall}");
         // The kernel's word of the boot before.
         let known = core.known_time();
@@ -155,7 +160,7 @@ fn a_boot_without_a_clock_has_lasted_until_the_last_orderly_stop_or_trace() {
     let (core, dir) = core(&clock, Trust::Kernel);
     let path = dir.path().join("journal.db");
     let policy = core.policy.clone();
-    let open = || Core::open(&path, policy.clone(), Clock::Manual(clock.clone())).unwrap();
+    let open = || opened(&path, policy.clone(), Clock::Manual(clock.clone())).unwrap();
     let pass = |seconds| clock.advance(Duration::from_secs(seconds));
     let lasted =
         |core: &Core| -> Vec<i64> { core.history.boots.iter().map(|boot| boot.last.boot_ms).collect() };
