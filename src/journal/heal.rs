@@ -8,8 +8,7 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::Path;
+use std::os::unix::fs::PermissionsExt;
 
 use rusqlite::{Connection, ErrorCode};
 
@@ -17,64 +16,8 @@ use super::Refusal;
 use super::core::{Core, cannot_start, tell_of_damage};
 use super::fault::{self, OpenError};
 use super::files::{self, beside};
+use super::presence::{Files, Found};
 use super::{attach, schema};
-
-/// What tells a file from another that takes its place: device and number.
-type FileId = (u64, u64);
-
-/// The files that the connection writes to.
-#[derive(Debug, Default)]
-pub(super) struct Files {
-    main: Option<FileId>,
-    wal: Option<FileId>,
-    lock: Option<FileId>,
-}
-
-/// What has become of the files.
-#[derive(Debug, PartialEq, Eq)]
-enum Found {
-    /// They are where they were.
-    InPlace,
-    /// The WAL was removed: what it holds is lost with the connection.
-    WalGone,
-    /// The main file was removed.
-    Gone,
-    /// Somebody put another file in its place.
-    Replaced,
-    /// Only the file was removed that tells others whose the journal is.
-    LockGone,
-}
-
-fn id_of(path: &Path) -> io::Result<FileId> {
-    fs::metadata(path).map(|file| (file.dev(), file.ino()))
-}
-
-impl Files {
-    /// The files at `path`, as they are now.
-    pub(super) fn at(path: &Path) -> Files {
-        Files {
-            main: id_of(path).ok(),
-            wal: id_of(&beside(path, "-wal")).ok(),
-            lock: id_of(&beside(path, ".lock")).ok(),
-        }
-    }
-
-    fn look(&self, path: &Path) -> Found {
-        let differs = |known: Option<FileId>, path: &Path| match (known, id_of(path)) {
-            // Also when it was gone before it could be looked at: an open connection has made them all.
-            (_, Err(error)) if error.kind() == io::ErrorKind::NotFound => Some(Found::Gone),
-            // A folder that cannot be searched says nothing about what is in it.
-            (None, _) | (Some(_), Err(_)) => None,
-            (Some(known), Ok(now)) => (known != now).then_some(Found::Replaced),
-        };
-        match differs(self.main, path) {
-            Some(found) => found,
-            None if differs(self.wal, &beside(path, "-wal")).is_some() => Found::WalGone,
-            None if differs(self.lock, &beside(path, ".lock")).is_some() => Found::LockGone,
-            None => Found::InPlace,
-        }
-    }
-}
 
 /// The shortest wait, doubled each time.
 const WAIT_MS: i64 = 1000;
@@ -167,19 +110,23 @@ pub(super) fn is_own_fault(error: &rusqlite::Error) -> bool {
 }
 
 impl Core {
+    fn look_at_files(&self) -> Found {
+        self.files.look(self.path(), self.clock.now().wall_ms)
+    }
+
     /// Whether a commit is all that a commit comes to: nothing to heal, no space to make, nothing to erase.
     pub(super) fn is_calm(&self) -> bool {
         self.attached
             && !self.doubtful
             && !self.scrub
             && !self.reserve.is_missing()
-            && self.files.look(self.path()) == Found::InPlace
+            && self.look_at_files() == Found::InPlace
     }
 
     /// Whether the connection can be worked with; heals it if not.
     pub(super) fn make_sure(&mut self) -> Result<(), Refusal> {
         if !self.doubtful {
-            match self.files.look(self.path()) {
+            match self.look_at_files() {
                 Found::InPlace => return Ok(()),
                 Found::LockGone => {
                     self.put_lock_back();
@@ -245,7 +192,7 @@ impl Core {
         if !self.conn.is_autocommit() {
             self.conn.execute_batch("ROLLBACK")?;
         }
-        match self.files.look(self.path()) {
+        match self.look_at_files() {
             Found::InPlace | Found::LockGone => self.checkpoint(),
             Found::WalGone => {
                 self.checkpoint()?;

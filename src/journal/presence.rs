@@ -1,0 +1,134 @@
+//! Whether the journal's files are where they were, asked before each commit.
+
+use std::cell::Cell;
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use super::files::{beside, folder};
+
+/// What tells a file from another that takes its place: device and number.
+type FileId = (u64, u64);
+
+/// A folder that was changed less than so many milliseconds ago may change again under the same time: some file systems
+/// count in steps of two seconds.
+const SETTLED_MS: i64 = 5000;
+
+/// The files that the connection writes to.
+#[derive(Debug, Default)]
+pub(super) struct Files {
+    main: Option<FileId>,
+    wal: Option<FileId>,
+    lock: Option<FileId>,
+    /// Their folder when all were last found in place: while nothing is put into it or taken out, they still are.
+    settled: Cell<Option<Folder>>,
+}
+
+/// A folder, and when something was last put into it or taken out: seconds and nanoseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Folder {
+    id: FileId,
+    changed: (i64, i64),
+}
+
+/// What has become of the files.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    /// They are where they were.
+    InPlace,
+    /// The WAL was removed: what it holds is lost with the connection.
+    WalGone,
+    /// The main file was removed.
+    Gone,
+    /// Somebody put another file in its place.
+    Replaced,
+    /// Only the file was removed that tells others whose the journal is.
+    LockGone,
+}
+
+fn id_of(path: &Path) -> io::Result<FileId> {
+    fs::metadata(path).map(|file| (file.dev(), file.ino()))
+}
+
+impl Folder {
+    fn of(path: &Path) -> Option<Folder> {
+        let found = fs::metadata(folder(path)).ok()?;
+        Some(Folder { id: (found.dev(), found.ino()), changed: (found.mtime(), found.mtime_nsec()) })
+    }
+
+    fn is_settled(&self, wall_ms: i64) -> bool {
+        let changed_ms = self.changed.0.saturating_mul(1000);
+        wall_ms.saturating_sub(changed_ms) > SETTLED_MS
+    }
+}
+
+impl Files {
+    /// The files at `path`, as they are now.
+    pub(super) fn at(path: &Path) -> Files {
+        Files {
+            main: id_of(path).ok(),
+            wal: id_of(&beside(path, "-wal")).ok(),
+            lock: id_of(&beside(path, ".lock")).ok(),
+            settled: Cell::default(),
+        }
+    }
+
+    /// Looks for them, at that wall time.
+    pub(super) fn look(&self, path: &Path, wall_ms: i64) -> Found {
+        let folder = Folder::of(path);
+        if folder.is_some() && folder == self.settled.get() {
+            return Found::InPlace;
+        }
+        let found = self.look_at_each(path);
+        if found == Found::InPlace {
+            self.settled.set(folder.filter(|folder| folder.is_settled(wall_ms)));
+        }
+        found
+    }
+
+    fn look_at_each(&self, path: &Path) -> Found {
+        let differs = |known: Option<FileId>, path: &Path| match (known, id_of(path)) {
+            // Also when it was gone before it could be looked at: an open connection has made them all.
+            (_, Err(error)) if error.kind() == io::ErrorKind::NotFound => Some(Found::Gone),
+            // A folder that cannot be searched says nothing about what is in it.
+            (None, _) | (Some(_), Err(_)) => None,
+            (Some(known), Ok(now)) => (known != now).then_some(Found::Replaced),
+        };
+        match differs(self.main, path) {
+            Some(found) => found,
+            None if differs(self.wal, &beside(path, "-wal")).is_some() => Found::WalGone,
+            None if differs(self.lock, &beside(path, ".lock")).is_some() => Found::LockGone,
+            None => Found::InPlace,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, UNIX_EPOCH};
+
+    use super::*;
+
+    #[test]
+    fn a_folder_at_rest_is_looked_at_alone_and_each_removal_shows() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("journal.db");
+        for (suffix, missed) in [("", Found::Gone), ("-wal", Found::WalGone), (".lock", Found::LockGone)] {
+            for suffix in ["", "-wal", ".lock"] {
+                fs::write(beside(&path, suffix), "").unwrap();
+            }
+            let long_ago = UNIX_EPOCH + Duration::from_secs(1000);
+            fs::File::open(dir.path()).unwrap().set_modified(long_ago).unwrap();
+            let files = Files::at(&path);
+            let now = 1_000_000 + SETTLED_MS;
+            assert_eq!(files.look(&path, now), Found::InPlace);
+            assert_eq!(files.settled.get(), None, "it may change again within the same step");
+            assert_eq!(files.look(&path, now + 1), Found::InPlace);
+            assert!(files.settled.get().is_some());
+            assert_eq!(files.look(&path, now + 1), Found::InPlace);
+            fs::remove_file(beside(&path, suffix)).unwrap();
+            assert_eq!(files.look(&path, now + 1), missed, "{suffix}");
+        }
+    }
+}
