@@ -16,8 +16,10 @@ pub fn unix_ms(text: &str) -> Option<i64> {
     if !(has_form(offset, "Z") || has_form(offset, "+dd:dd")) {
         return None;
     }
-    let fraction = &fraction[..fraction.len().min(1 + FRACTION)];
-    let timestamp: Timestamp = format!("{date_time}{fraction}{offset}").parse().ok()?;
+    let timestamp: Timestamp = match fraction.get(..1 + FRACTION) {
+        Some(fraction) => format!("{date_time}{fraction}{offset}").parse().ok()?,
+        None => text.parse().ok()?,
+    };
     i64::try_from(timestamp.as_nanosecond().div_euclid(1_000_000)).ok()
 }
 

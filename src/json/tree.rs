@@ -134,11 +134,16 @@ impl NodeSeed<'_> {
     }
 
     fn text<'a>(self, text: Cow<'a, str>) -> Node<'a> {
-        if text.contains('\0') {
+        if has_nul(&text) {
             self.problems.push(self.path, "contains U+0000, which no text may");
         }
         Node::String(text)
     }
+}
+
+/// JSON has U+0000 as an escape only, and what has escapes is not borrowed.
+fn has_nul(text: &Cow<'_, str>) -> bool {
+    matches!(text, Cow::Owned(text) if text.contains('\0'))
 }
 
 impl<'de> DeserializeSeed<'de> for NodeSeed<'_> {
@@ -201,14 +206,14 @@ impl<'de> Visitor<'de> for NodeSeed<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<Node<'de>, A::Error> {
-        let mut members: Vec<(Cow<'de, str>, Node<'de>)> = Vec::new();
         if self.too_deep() {
             while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-            return Ok(Node::Object(members));
+            return Ok(Node::Object(Vec::new()));
         }
+        let mut members: Vec<(Cow<'de, str>, Node<'de>)> = Vec::new();
         while let Some(name) = map.next_key_seed(Name)? {
             let path = self.path.member(&name);
-            if name.contains('\0') {
+            if has_nul(&name) {
                 self.problems.push(&path, "the name contains U+0000, which no text may");
             }
             let seed = NodeSeed { path: &path, depth: self.depth + 1, problems: self.problems };
