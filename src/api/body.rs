@@ -1,21 +1,19 @@
 //! Request bodies to checked events: limits, deadlines, one parse.
 
-use std::sync::Arc;
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::Poll;
 use std::time::Duration;
 
-use axum::body::Body;
-use axum::extract::{Extension, Request, State as Shared};
-use axum::http::{HeaderMap, Method, header};
-use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
+use hyper::body::{Body, Incoming};
+use hyper::header::{CONTENT_TYPE, HeaderMap};
 
 use super::problem::ApiError;
-use super::share::{Held, REFUSAL_DELAY, Shares, Slice};
-use super::{Api, edge};
+use super::share::{Held, Shares, Slice};
 use crate::event::{self, CheckedEvent, Problem};
-use crate::journal::{NewEvent, Scope};
+use crate::journal::NewEvent;
 use crate::json::{self, MAX_PROBLEMS};
 
 /// Largest request.
@@ -25,7 +23,7 @@ pub(super) const MAX_EVENT: usize = 64 * 1024;
 /// Read and thrown away before a too large request is answered, so that its connection stays usable.
 const MAX_DRAIN: usize = 8 * 1024 * 1024;
 /// A body larger than this costs noticeably more than an event does.
-const LARGE: usize = 8 * 1024;
+pub(super) const LARGE: usize = 8 * 1024;
 /// For each piece of a body.
 const PIECE_DEADLINE: Duration = Duration::from_secs(10);
 /// For a whole body.
@@ -40,56 +38,36 @@ pub(super) struct Events {
     pub(super) batch: bool,
 }
 
-/// The body of a request, or why it was not taken in.
-#[derive(Debug, Clone)]
-pub(super) struct Received(pub(super) Result<Bytes, ApiError>);
-
-/// Lets a request in at its user's pace, and takes its body in before anything else is answered: a refusal that leaves
-/// part of it unread ends the connection.
-pub(super) async fn receive(
-    Shared(api): Shared<Arc<Api>>,
-    Extension(scope): Extension<Scope>,
-    mut request: Request,
-    next: Next,
-) -> Response {
-    let refuse = |request: &Request, error: ApiError| {
-        if edge::is_edge(request.uri().path()) { edge::refuse(error) } else { error.into_response() }
-    };
-    let per_second = api.config.borrow().api.max_requests_per_user;
-    if !api.shares.admit(scope, per_second) {
-        tokio::time::sleep(REFUSAL_DELAY).await;
-        let error = ApiError::busy(format!(
-            "This user makes more than {per_second} requests a second while others use the service too."
-        ));
-        return refuse(&request, error);
-    }
-    let body = std::mem::take(request.body_mut());
-    // Held until there is an answer.
-    let mut held = Held::default();
-    let received = Received(read(body, &mut held, &api.shares, scope.uid).await);
-    let bytes = received.0.as_ref().map_or(0, Bytes::len);
-    let is_costly = bytes > LARGE || request.method() == Method::GET;
-    let _effort = match if is_costly { api.shares.costly(scope).await } else { Ok(None) } {
-        Ok(effort) => effort,
-        Err(error) => return refuse(&request, error),
-    };
-    request.extensions_mut().insert(received);
-    // Held until there is an answer. A request without a body takes turns elsewhere, if it has to.
-    let _lane = if bytes > 0 { api.shares.body(scope.uid, bytes).await } else { None };
-    next.run(request).await
-}
-
 /// Reads a whole body within the limits.
-async fn read(body: Body, held: &mut Held, shares: &Shares, uid: u32) -> Result<Bytes, ApiError> {
-    let pieces = read_pieces(body, held, shares, uid);
-    tokio::time::timeout(BODY_DEADLINE, pieces).await.unwrap_or_else(|_| Err(late()))
+pub(super) async fn read(
+    body: Incoming,
+    held: &mut Held,
+    shares: &Shares,
+    uid: u32,
+) -> Result<Bytes, ApiError> {
+    within(BODY_DEADLINE, read_pieces(body, held, shares, uid)).await?
 }
 
-async fn read_pieces(mut body: Body, held: &mut Held, shares: &Shares, uid: u32) -> Result<Bytes, ApiError> {
+/// Gives what is there already without setting a timer for it.
+async fn within<T>(limit: Duration, work: impl Future<Output = T>) -> Result<T, ApiError> {
+    let mut work = pin!(work);
+    match poll_fn(|context| Poll::Ready(work.as_mut().poll(context))).await {
+        Poll::Ready(done) => Ok(done),
+        Poll::Pending => tokio::time::timeout(limit, work).await.map_err(|_| late()),
+    }
+}
+
+async fn read_pieces(
+    mut body: Incoming,
+    held: &mut Held,
+    shares: &Shares,
+    uid: u32,
+) -> Result<Bytes, ApiError> {
     let mut first: Option<Bytes> = None;
     let mut rest = BytesMut::new();
     let mut total = 0;
-    while let Some(frame) = tokio::time::timeout(PIECE_DEADLINE, body.frame()).await.map_err(|_| late())? {
+    while !body.is_end_stream() {
+        let Some(frame) = within(PIECE_DEADLINE, body.frame()).await? else { break };
         let frame = frame
             .map_err(|error| ApiError::invalid_at("", format!("the body could not be read: {error}")))?;
         let Ok(data) = frame.into_data() else { continue };
@@ -128,8 +106,7 @@ fn late() -> ApiError {
 
 /// Whether the body is JSON lines.
 fn is_lines(headers: &HeaderMap) -> bool {
-    let content_type =
-        headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let essence = content_type.split(';').next().unwrap_or_default().trim();
     ["application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines"]
         .iter()
@@ -139,14 +116,18 @@ fn is_lines(headers: &HeaderMap) -> bool {
 /// One event, a JSON array of them, or JSON lines.
 pub(super) async fn events(headers: &HeaderMap, body: &Bytes) -> Result<Events, ApiError> {
     let opening = body.iter().find(|byte| !byte.is_ascii_whitespace());
-    let (pieces, batch): (Vec<&[u8]>, bool) = if is_lines(headers) {
-        (json::lines(body).take(json::MAX_PARTS + 1).collect(), true)
+    let (one, many);
+    let (pieces, batch): (&[&[u8]], bool) = if is_lines(headers) {
+        many = json::lines(body).take(json::MAX_PARTS + 1).collect::<Vec<_>>();
+        (&many, true)
     } else if opening == Some(&b'[') {
         let text = json::utf8(body).map_err(|problem| ApiError::invalid(vec![problem]))?;
         let elements = json::elements(text).map_err(|problem| ApiError::invalid(vec![problem]))?;
-        (elements.into_iter().map(str::as_bytes).collect(), true)
+        many = elements.into_iter().map(str::as_bytes).collect();
+        (&many, true)
     } else {
-        (vec![&body[..]], false)
+        one = [&body[..]];
+        (&one, false)
     };
     if pieces.is_empty() {
         return Err(ApiError::invalid_at("", "there must be at least one event"));
@@ -157,12 +138,12 @@ pub(super) async fn events(headers: &HeaderMap, body: &Bytes) -> Result<Events, 
     let mut found = Events { events: Vec::with_capacity(pieces.len()), warnings: Vec::new(), batch };
     let mut problems = Vec::new();
     let mut slice = Slice::default();
-    for (at, piece) in pieces.into_iter().enumerate() {
+    for (at, piece) in pieces.iter().enumerate() {
         slice.add(piece.len()).await;
-        let prefix = if batch { format!("[{at}]") } else { String::new() };
+        let place = |problem: Problem| if batch { problem.under(&format!("[{at}]")) } else { problem };
         if piece.len() > MAX_EVENT {
             return Err(ApiError {
-                problems: vec![Problem { path: prefix, problem: format!("has {} bytes", piece.len()) }],
+                problems: vec![place(Problem::whole(format!("has {} bytes", piece.len())))],
                 ..ApiError::too_large(format!("An event may have at most {MAX_EVENT} bytes."))
             });
         }
@@ -171,10 +152,10 @@ pub(super) async fn events(headers: &HeaderMap, body: &Bytes) -> Result<Events, 
                 let warnings = std::mem::take(&mut event.warnings);
                 // One more than is told, which says that there are more.
                 let room = (MAX_PROBLEMS + 1).saturating_sub(found.warnings.len());
-                found.warnings.extend(warnings.into_iter().take(room).map(|warning| warning.under(&prefix)));
+                found.warnings.extend(warnings.into_iter().take(room).map(place));
                 found.events.push(new_event(event, body));
             }
-            Err(wrong) => problems.extend(wrong.into_iter().map(|problem| problem.under(&prefix))),
+            Err(wrong) => problems.extend(wrong.into_iter().map(place)),
         }
         if problems.len() > MAX_PROBLEMS {
             break;

@@ -1,16 +1,11 @@
 //! Who is calling: peer uid on the Unix socket; host, origin and token on loopback TCP (product section 7).
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 
-use axum::extract::{Request, State as Shared};
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
-use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
+use hyper::header::{self, HeaderMap, HeaderValue};
 
-use super::Api;
 use super::problem::ApiError;
-use super::share::REFUSAL_DELAY;
+use crate::config::WebOrigin;
 use crate::journal::Scope;
 
 /// The owner of sessions that come over loopback TCP, where the kernel names no user: no real uid, no administrator.
@@ -60,14 +55,14 @@ fn same_secret(given: &str, expected: &str) -> bool {
         && given.bytes().zip(expected.bytes()).fold(0, |differs, (a, b)| differs | (a ^ b)) == 0
 }
 
-fn decide<'a>(headers: &'a HeaderMap, gate: &Gate, origins: &[String]) -> Verdict<'a> {
+fn decide<'a>(headers: &'a HeaderMap, gate: &Gate, origins: &[WebOrigin]) -> Verdict<'a> {
     let hosts = headers.get_all(header::HOST).iter().count();
     if hosts != 1 || !text(headers, header::HOST).is_some_and(|host| is_our_host(host, gate.address)) {
         return Verdict::WrongHost;
     }
     if headers.contains_key(header::ORIGIN) {
         return match text(headers, header::ORIGIN) {
-            Some(origin) if origins.iter().any(|allowed| allowed == origin) => {
+            Some(origin) if origins.iter().any(|allowed| allowed.as_str() == origin) => {
                 Verdict::Allowed { origin: Some(origin) }
             }
             _ => Verdict::Forbidden("This origin is not on the list (api.origins)."),
@@ -85,56 +80,46 @@ fn decide<'a>(headers: &'a HeaderMap, gate: &Gate, origins: &[String]) -> Verdic
     }
 }
 
-/// Lets in who may call over loopback TCP, and tells browsers so.
-pub(super) async fn guard(
-    Shared((api, gate)): Shared<(Arc<Api>, Gate)>,
-    request: Request,
-    next: Next,
-) -> Response {
-    let origins: Vec<String> =
-        api.config.borrow().api.origins.iter().map(|origin| origin.as_str().to_owned()).collect();
-    let refused = match decide(request.headers(), &gate, &origins) {
-        Verdict::WrongHost => ApiError::new(
-            421,
-            "wrong_host",
-            "The Host header must name this listener: localhost, 127.0.0.1 or [::1] with its port.",
-        ),
-        Verdict::Forbidden(detail) => ApiError::forbidden(detail),
-        Verdict::Allowed { origin } => {
-            let origin = origin.and_then(|origin| HeaderValue::from_str(origin).ok());
-            return admit(origin, request, next).await;
-        }
-    };
-    // These never get as far as the pace of requests.
-    tokio::time::sleep(REFUSAL_DELAY).await;
-    refused.into_response()
-}
-
-/// Passes a request on, and tells a browser that it may see the answer.
-async fn admit(origin: Option<HeaderValue>, mut request: Request, next: Next) -> Response {
-    let preflight = origin.is_some() && request.method() == Method::OPTIONS;
-    request.extensions_mut().insert(Scope { uid: WEB_UID, admin: false });
-    let mut response =
-        if preflight { StatusCode::NO_CONTENT.into_response() } else { next.run(request).await };
-    if let Some(origin) = origin {
-        let headers = response.headers_mut();
-        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-        headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
-        headers.insert(header::VARY, HeaderValue::from_static("Origin"));
-        headers
-            .insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("location, retry-after"));
-        if preflight {
-            for (name, value) in [
-                ("access-control-allow-methods", "GET, POST, PUT, DELETE"),
-                ("access-control-allow-headers", "content-type, authorization"),
-                ("access-control-allow-private-network", "true"),
-                ("access-control-max-age", "600"),
-            ] {
-                headers.insert(name, HeaderValue::from_static(value));
-            }
+impl Gate {
+    /// Whether the caller may come in, and the origin that its browser is to be told of.
+    pub(super) fn admit(
+        &self,
+        headers: &HeaderMap,
+        origins: &[WebOrigin],
+    ) -> Result<Option<HeaderValue>, ApiError> {
+        match decide(headers, self, origins) {
+            Verdict::WrongHost => Err(ApiError::new(
+                421,
+                "wrong_host",
+                "The Host header must name this listener: localhost, 127.0.0.1 or [::1] with its port.",
+            )),
+            Verdict::Forbidden(detail) => Err(ApiError::forbidden(detail)),
+            Verdict::Allowed { origin } => Ok(origin.and_then(|origin| HeaderValue::from_str(origin).ok())),
         }
     }
-    response
+}
+
+/// Tells a browser that it may see the answer, and to a preflight also what it may ask.
+pub(super) fn tell_browser(headers: &mut HeaderMap, origin: HeaderValue, preflight: bool) {
+    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+    let always = [
+        (header::ACCESS_CONTROL_ALLOW_CREDENTIALS, "true"),
+        (header::VARY, "Origin"),
+        (header::ACCESS_CONTROL_EXPOSE_HEADERS, "location, retry-after"),
+    ];
+    for (name, value) in always {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    if preflight {
+        for (name, value) in [
+            ("access-control-allow-methods", "GET, POST, PUT, DELETE"),
+            ("access-control-allow-headers", "content-type, authorization"),
+            ("access-control-allow-private-network", "true"),
+            ("access-control-max-age", "600"),
+        ] {
+            headers.insert(name, HeaderValue::from_static(value));
+        }
+    }
 }
 
 #[cfg(test)]
@@ -144,7 +129,7 @@ mod tests {
     #[test]
     fn only_known_callers_pass() {
         let gate = Gate { address: "127.0.0.1:41780".parse().unwrap(), token: "secret".into() };
-        let origins = ["https://tv.example".to_owned(), "null".to_owned()];
+        let origins = ["https://tv.example", "null"].map(|origin| WebOrigin::parse(origin).unwrap());
         let forbidden = |verdict: &Verdict<'_>| matches!(verdict, Verdict::Forbidden(_));
         type Expect = fn(&Verdict<'_>) -> bool;
         let wrong_host: Expect = |verdict| *verdict == Verdict::WrongHost;

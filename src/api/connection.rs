@@ -5,6 +5,7 @@
 //! of its body, and each piece of the answer it takes.
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
@@ -13,7 +14,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use axum::Router;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -22,9 +22,9 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, Sleep};
-use tower_service::Service;
 
 use super::caller::{WEB_UID, scope_of};
+use super::router::Router;
 use crate::journal::Scope;
 use crate::stop::Stop;
 
@@ -196,6 +196,7 @@ async fn accept(
     own_uid: u32,
     stop: Stop,
 ) {
+    let router = Arc::new(router);
     let mut connections = JoinSet::new();
     let mut stopping = stop.clone();
     let mut said: Option<Instant> = None;
@@ -284,22 +285,20 @@ async fn turn_away(mut stream: Box<dyn Stream>) {
 async fn connection(
     stream: Box<dyn Stream>,
     standing: Standing,
-    router: Router,
+    router: Arc<Router>,
     scope: Scope,
     mut stop: Stop,
 ) {
-    let activity = standing.activity.clone();
-    let registry = standing.registry.clone();
+    let Standing { registry, activity, .. } = &standing;
+    let router = &*router;
     let io = TokioIo::new(Guarded { stream, activity: activity.clone(), read_by: None, write_by: None });
-    let serve_one = |mut request: hyper::Request<Incoming>| {
-        request.extensions_mut().insert(scope);
-        let (activity, registry, mut router) = (activity.clone(), registry.clone(), router.clone());
+    let serve_one = |request: hyper::Request<Incoming>| {
         activity.phase.store(ANSWERING, Ordering::Relaxed);
         async move {
-            let response = router.call(request.map(axum::body::Body::new)).await;
+            let response = router.answer(scope, request).await;
             activity.since.store(registry.tick(), Ordering::Relaxed);
             activity.phase.store(SILENT, Ordering::Relaxed);
-            response
+            Ok::<_, Infallible>(response)
         }
     };
     let served = http1::Builder::new()
@@ -352,19 +351,21 @@ impl AsyncRead for Guarded {
                         .compare_exchange(SILENT, HEAD, Ordering::Relaxed, Ordering::Relaxed)
                         .is_ok()
                 {
-                    self.read_by = Some(Box::pin(tokio::time::sleep_until(Instant::now() + HEAD_DEADLINE)));
+                    self.read_by = None;
                 }
                 Poll::Ready(done)
             }
             Poll::Pending => {
                 if self.activity.phase.load(Ordering::Relaxed) != HEAD {
                     self.read_by = None;
+                    return Poll::Pending;
                 }
-                if let Some(timer) = &mut self.read_by {
-                    ready!(timer.as_mut().poll(cx));
-                    return Poll::Ready(Err(late()));
-                }
-                Poll::Pending
+                // Most heads are there at once, and need no timer.
+                let timer = self.read_by.get_or_insert_with(|| {
+                    Box::pin(tokio::time::sleep_until(Instant::now() + HEAD_DEADLINE))
+                });
+                ready!(timer.as_mut().poll(cx));
+                Poll::Ready(Err(late()))
             }
         }
     }

@@ -7,15 +7,13 @@ mod error;
 mod implementation;
 mod whole;
 
+use std::borrow::Cow;
 use std::collections::HashMap;
-use std::sync::Arc;
 
-use axum::Json;
-use axum::extract::rejection::PathRejection;
-use axum::extract::{Extension, Path, Query, State as Shared};
-use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
+use hyper::StatusCode;
+use hyper::header::CONTENT_TYPE;
+use percent_encoding::percent_decode_str;
 use serde::Serialize;
 use serde_json::json;
 use uuid::Uuid;
@@ -23,8 +21,10 @@ use uuid::Uuid;
 use self::error::{AdobeError, Details, details};
 use self::implementation::implementation_of;
 use super::Api;
-use super::body::{MAX_EVENT, Received, owned_event, shorten};
+use super::answer::{self, Response};
+use super::body::{MAX_EVENT, owned_event, shorten};
 use super::problem::ApiError;
+use super::router::Call;
 use super::share::Slice;
 use crate::event::{self, EventType, Problem};
 use crate::journal::{Append, NewEvent, Refusal, Scope};
@@ -32,7 +32,6 @@ use crate::json;
 use crate::session::Key;
 
 type Reply = Result<Response, AdobeError>;
-type Parameters = Query<HashMap<String, String>>;
 
 /// Names under which a live call may give its session, in `mediaCollection`.
 const SESSION_ID: [&str; 2] = ["sessionID", "sessionId"];
@@ -116,8 +115,8 @@ async fn envelopes(text: &str) -> Result<Vec<Envelope<'_>>, ApiError> {
 }
 
 /// What both media calls and `downloaded` check before they look at the body.
-fn check_call(api: &Api, headers: &HeaderMap, parameters: &HashMap<String, String>) -> Result<(), ApiError> {
-    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+fn check_call(call: &Call<'_>) -> Result<(), ApiError> {
+    let content_type = call.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let essence = content_type.map(|text| text.split(';').next().unwrap_or_default().trim().to_lowercase());
     if !matches!(essence.as_deref(), None | Some("application/json" | "text/plain")) {
         return Err(ApiError::new(
@@ -126,9 +125,9 @@ fn check_call(api: &Api, headers: &HeaderMap, parameters: &HashMap<String, Strin
             "The content type must be application/json or text/plain.",
         ));
     }
-    let ours = api.config.borrow().datastream_id.clone();
-    match (parameters.get("configId"), ours) {
-        (Some(given), Some(ours)) if !given.is_empty() && *given != ours => Err(ApiError::new(
+    let ours = call.api.config.borrow().datastream_id.clone();
+    match (call.parameter("configId"), ours) {
+        (Some(given), Some(ours)) if !given.is_empty() && given != ours => Err(ApiError::new(
             400,
             "datastream",
             "The configId names another datastream than the one this service uploads to.",
@@ -247,7 +246,7 @@ fn started(sessions: &[(Key, Vec<Problem>)]) -> Response {
     if !warnings.is_empty() {
         answer["warnings"] = json!(warnings);
     }
-    Json(answer).into_response()
+    answer::json(StatusCode::OK, &answer)
 }
 
 /// Records sessions, all or none, each with the warnings that are known so far.
@@ -299,18 +298,13 @@ async fn add_events(api: &Api, scope: Scope, envelopes: &[Envelope<'_>], kind: E
         Refusal::NotStarted => AdobeError(Refusal::UnknownSession.into()),
         other => other.into(),
     })?;
-    Ok(StatusCode::NO_CONTENT.into_response())
+    Ok(answer::empty(StatusCode::NO_CONTENT))
 }
 
-async fn call(
-    api: &Api,
-    scope: Scope,
-    action: &str,
-    headers: &HeaderMap,
-    parameters: &HashMap<String, String>,
-    bytes: &Bytes,
-) -> Reply {
-    check_call(api, headers, parameters)?;
+async fn record_media(call: Call<'_>, action: &str) -> Reply {
+    let bytes = call.body.as_ref().map_err(ApiError::clone)?;
+    check_call(&call)?;
+    let (api, scope) = (call.api, call.scope);
     let kind = EventType::parse(&format!("media.{action}"));
     if kind.is_err() && action != "downloaded" {
         let detail = format!("There is no media call {:?}.", json::shown(action));
@@ -338,28 +332,24 @@ pub(super) async fn decode(bytes: &Bytes) -> bool {
 }
 
 /// `POST /ee/va/v1/{action}`, also with a location hint, which means nothing here.
-pub(super) async fn media(
-    Shared(api): Shared<Arc<Api>>,
-    Extension(scope): Extension<Scope>,
-    Extension(Received(body)): Extension<Received>,
-    path: Result<Path<HashMap<String, String>>, PathRejection>,
-    Query(parameters): Parameters,
-    headers: HeaderMap,
-) -> Reply {
-    let action = path.ok().and_then(|Path(mut path)| path.remove("action")).unwrap_or_default();
-    call(&api, scope, &action, &headers, &parameters, &body?).await
+pub(super) async fn media(call: Call<'_>, hint: Option<&str>, action: &str) -> Response {
+    let decoded = |part| percent_decode_str(part).decode_utf8().ok();
+    // With any part that is no text it is the call of no name.
+    let action = match hint.map(decoded) {
+        Some(None) => Cow::Borrowed(""),
+        _ => decoded(action).unwrap_or_default(),
+    };
+    record_media(call, &action).await.unwrap_or_else(AdobeError::into_response)
 }
 
 /// `POST /ee/v1/interact`, for a start only: everything else that goes there is not media.
-pub(super) async fn interact(
-    Shared(api): Shared<Arc<Api>>,
-    Extension(scope): Extension<Scope>,
-    Extension(Received(body)): Extension<Received>,
-    Query(parameters): Parameters,
-    headers: HeaderMap,
-) -> Reply {
-    check_call(&api, &headers, &parameters)?;
-    let body = body?;
+pub(super) async fn interact(call: Call<'_>) -> Response {
+    record_starts(call).await.unwrap_or_else(AdobeError::into_response)
+}
+
+async fn record_starts(call: Call<'_>) -> Reply {
+    check_call(&call)?;
+    let body = call.body?;
     let envelopes = envelopes(utf8(&body)?).await?;
     let start = |envelope: &Envelope<'_>| {
         let kind = envelope.get("eventType").map(json::string);
@@ -373,5 +363,5 @@ pub(super) async fn interact(
         )
         .into());
     }
-    start_sessions(&api, scope, &envelopes).await
+    start_sessions(call.api, call.scope, &envelopes).await
 }

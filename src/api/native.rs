@@ -1,27 +1,28 @@
 //! The native face: `/v1` (product section 4.1).
 
-use std::collections::HashMap;
+use std::borrow::Cow;
 use std::fmt::Write as _;
-use std::sync::Arc;
 
-use axum::Json;
-use axum::extract::{Extension, FromRequestParts, Path, Query, State as Shared};
-use axum::http::request::Parts;
-use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use hyper::StatusCode;
+use hyper::header::{HeaderValue, LOCATION};
+use percent_encoding::percent_decode_str;
 use serde::Serialize;
+use serde_json::json;
 
+use super::answer::{self, Response};
+use super::body;
 use super::problem::ApiError;
+use super::router::Call;
 use super::share::Slice;
 use super::status::{metrics, status_of};
-use super::{Api, body, body::Received, bulk::Turns};
 use crate::event::Problem;
-use crate::journal::{Append, Appended, Detail, Page, Refusal, Scope};
+use crate::journal::{Append, Appended, Page, Refusal, Scope};
 use crate::json;
 use crate::session::{Consent, Key, Name, State};
 use crate::upload::pack;
 
-type Reply<T> = Result<T, ApiError>;
+type Reply<T = Response> = Result<T, ApiError>;
 
 /// Sessions in a page unless the caller says how many.
 const PAGE: u32 = 50;
@@ -42,18 +43,17 @@ struct Answer<'a> {
     warnings: Vec<Problem>,
 }
 
-/// The session that a path names.
-pub(super) struct Named(Name);
+/// The session that a part of a path names.
+fn named(part: &str) -> Reply<Name> {
+    let key = percent_decode_str(part)
+        .decode_utf8()
+        .map_err(|_| ApiError::invalid_at("key", "is not valid UTF-8"))?;
+    key.parse().map_err(|error| ApiError::invalid_at("key", format!("{error}")))
+}
 
-impl<S: Send + Sync> FromRequestParts<S> for Named {
-    type Rejection = ApiError;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Reply<Named> {
-        let Path(key) = Path::<String>::from_request_parts(parts, state)
-            .await
-            .map_err(|_| ApiError::invalid_at("key", "is not valid UTF-8"))?;
-        key.parse().map(Named).map_err(|error| ApiError::invalid_at("key", format!("{error}")))
-    }
+/// 200 with a JSON document.
+fn ok(value: &impl Serialize) -> Reply {
+    Ok(answer::json(StatusCode::OK, value))
 }
 
 fn answer(key: &Key, appended: &Appended, warnings: Vec<Problem>) -> Response {
@@ -67,29 +67,23 @@ fn answer(key: &Key, appended: &Appended, warnings: Vec<Problem>) -> Response {
         continues_as: appended.continues_as.as_deref(),
         warnings,
     };
-    let mut response = (status, Json(answer)).into_response();
+    let mut response = answer::json(status, &answer);
     if appended.created
-        && let Ok(location) = format!("/v1/sessions/{key}").parse()
+        && let Ok(location) = HeaderValue::try_from(format!("/v1/sessions/{key}"))
     {
-        response.headers_mut().insert(header::LOCATION, location);
+        response.headers_mut().insert(LOCATION, location);
     }
     response
 }
 
-async fn append(
-    api: &Api,
-    scope: Scope,
-    key: Key,
-    headers: &HeaderMap,
-    Received(body): Received,
-) -> Reply<Response> {
-    let found = body::events(headers, &body?).await?;
+async fn append(call: Call<'_>, key: Key) -> Reply {
+    let found = body::events(call.headers, &call.body?).await?;
     let append = Append {
         batch: found.batch,
         warnings: found.warnings.clone(),
-        ..Append::new(scope.uid, key.clone(), found.events)
+        ..Append::new(call.scope.uid, key.clone(), found.events)
     };
-    let appended = api.journal.append(append).await.map_err(|refusal| match refusal {
+    let appended = call.api.journal.append(append).await.map_err(|refusal| match refusal {
         Refusal::NotStarted if found.batch => ApiError::from(refusal).under("[0]"),
         _ => refusal.into(),
     })?;
@@ -100,53 +94,36 @@ async fn append(
 }
 
 /// `POST /v1/sessions`
-pub(super) async fn start(
-    Shared(api): Shared<Arc<Api>>,
-    Extension(scope): Extension<Scope>,
-    Extension(body): Extension<Received>,
-    headers: HeaderMap,
-) -> Reply<Response> {
-    append(&api, scope, Key::random(), &headers, body).await.map_err(|error| {
+pub(super) async fn start(call: Call<'_>) -> Reply {
+    append(call, Key::random()).await.map_err(|error| {
         // The caller named no session that could be unknown.
         if error.reason == "unknown_session" { ApiError::invalid(error.problems) } else { error }
     })
 }
 
 /// `POST /v1/sessions/{key}/events`
-pub(super) async fn events(
-    Shared(api): Shared<Arc<Api>>,
-    Extension(scope): Extension<Scope>,
-    Extension(body): Extension<Received>,
-    Named(key): Named,
-    headers: HeaderMap,
-) -> Reply<Response> {
+pub(super) async fn events(call: Call<'_>, key: &str) -> Reply {
+    let key = named(key)?;
     if key.generation.is_some() {
         // A successor can be named, but only its key's first event makes a session.
-        api.journal.detail(scope, key.to_string()).await?;
+        call.api.journal.detail(call.scope, key.to_string()).await?;
     }
-    append(&api, scope, key.key, &headers, body).await
+    append(call, key.key).await
 }
 
 /// `POST /v1/sessions/{key}/complete`
-pub(super) async fn complete(
-    Shared(api): Shared<Arc<Api>>,
-    Extension(scope): Extension<Scope>,
-    Named(key): Named,
-) -> Reply<Response> {
-    let (state, why) = api.journal.complete(scope, key.to_string()).await?;
-    Ok(Json(serde_json::json!({ "session": key.key, "state": state, "why": why })).into_response())
+pub(super) async fn complete(call: Call<'_>, key: &str) -> Reply {
+    let key = named(key)?;
+    let (state, why) = call.api.journal.complete(call.scope, key.to_string()).await?;
+    ok(&json!({ "session": key.key, "state": state, "why": why }))
 }
 
 /// `GET /v1/sessions`
-pub(super) async fn list(
-    Shared(api): Shared<Arc<Api>>,
-    Extension(scope): Extension<Scope>,
-    Query(query): Query<HashMap<String, String>>,
-) -> Reply<Response> {
-    let asked = |name: &str| query.get(name).filter(|text| !text.is_empty());
+pub(super) async fn list(call: Call<'_>) -> Reply {
+    let asked = |name: &str| call.parameter(name).filter(|text| !text.is_empty());
     let state = match asked("state") {
         None => None,
-        Some(name) => Some(State::parse(name).ok_or_else(|| {
+        Some(name) => Some(State::parse(&name).ok_or_else(|| {
             ApiError::invalid_at("state", "must be open, completed, delivered or quarantined")
         })?),
     };
@@ -158,7 +135,7 @@ pub(super) async fn list(
             })?
         }
     };
-    let after = asked("after").cloned();
+    let after = asked("after").map(Cow::into_owned);
     if let Some(after) = &after {
         let is_cursor = after.strip_prefix('@').is_some_and(|at| at.parse::<i64>().is_ok());
         if !is_cursor && after.parse::<Name>().is_err() {
@@ -166,29 +143,22 @@ pub(super) async fn list(
         }
     }
     // Held until the answer is written out, which takes as long as the look.
-    let _turn = api.shares.question(scope.uid).await;
-    let page: Page = api.journal.list(scope, state, limit, after).await?;
-    Ok(Json(page).into_response())
+    let _turn = call.api.shares.question(call.scope.uid).await;
+    let page: Page = call.api.journal.list(call.scope, state, limit, after).await?;
+    ok(&page)
 }
 
 /// `GET /v1/sessions/{key}`
-pub(super) async fn detail(
-    Shared(api): Shared<Arc<Api>>,
-    Extension(scope): Extension<Scope>,
-    Named(key): Named,
-) -> Reply<Json<Detail>> {
-    Ok(Json(api.journal.detail(scope, key.to_string()).await?))
+pub(super) async fn detail(call: Call<'_>, key: &str) -> Reply {
+    let key = named(key)?;
+    ok(&call.api.journal.detail(call.scope, key.to_string()).await?)
 }
 
 /// `GET /v1/sessions/{key}/events`: as recorded, each with its `seq`.
-pub(super) async fn recorded(
-    Shared(api): Shared<Arc<Api>>,
-    Extension(scope): Extension<Scope>,
-    Extension(turns): Extension<Arc<Turns>>,
-    Named(key): Named,
-) -> Reply<Response> {
-    let turn = turns.take(scope.uid).await?;
-    let events = api.journal.recorded(scope, key.to_string()).await?;
+pub(super) async fn recorded(call: Call<'_>, key: &str) -> Reply {
+    let key = named(key)?;
+    let turn = call.turns.take(call.scope.uid).await?;
+    let events = call.api.journal.recorded(call.scope, key.to_string()).await?;
     let mut text = String::from("{\"events\":[");
     let mut slice = Slice::default();
     for (at, event) in events.iter().enumerate() {
@@ -215,16 +185,12 @@ fn with_seq(body: &str, seq: u64, out: &mut String) {
 }
 
 /// `GET /v1/sessions/{key}/payload`: the exact request body.
-pub(super) async fn payload_of(
-    Shared(api): Shared<Arc<Api>>,
-    Extension(scope): Extension<Scope>,
-    Extension(turns): Extension<Arc<Turns>>,
-    Named(key): Named,
-) -> Reply<Response> {
-    let turn = turns.take(scope.uid).await?;
-    let outgoing = api.journal.outgoing_by_key(scope, key.to_string()).await?;
-    let timestamp = outgoing.now_ms.filter(|_| api.config.borrow().upload.timestamp);
-    let (_, built) = pack(outgoing, timestamp, api.uploader.shape()).await?;
+pub(super) async fn payload_of(call: Call<'_>, key: &str) -> Reply {
+    let key = named(key)?;
+    let turn = call.turns.take(call.scope.uid).await?;
+    let outgoing = call.api.journal.outgoing_by_key(call.scope, key.to_string()).await?;
+    let timestamp = outgoing.now_ms.filter(|_| call.api.config.borrow().upload.timestamp);
+    let (_, built) = pack(outgoing, timestamp, call.api.uploader.shape()).await?;
     let built = built.map_err(|error| {
         ApiError::new(409, "no_payload", format!("The payload of this session cannot be built: {error}."))
     })?;
@@ -232,24 +198,17 @@ pub(super) async fn payload_of(
 }
 
 /// `POST /v1/sessions/{key}/retry`
-pub(super) async fn retry(
-    Shared(api): Shared<Arc<Api>>,
-    Extension(scope): Extension<Scope>,
-    Named(key): Named,
-) -> Reply<Json<Detail>> {
-    let key = key.to_string();
-    api.journal.retry(scope, key.clone()).await?;
-    Ok(Json(api.journal.detail(scope, key).await?))
+pub(super) async fn retry(call: Call<'_>, key: &str) -> Reply {
+    let key = named(key)?.to_string();
+    call.api.journal.retry(call.scope, key.clone()).await?;
+    ok(&call.api.journal.detail(call.scope, key).await?)
 }
 
 /// `DELETE /v1/sessions/{key}`
-pub(super) async fn discard(
-    Shared(api): Shared<Arc<Api>>,
-    Extension(scope): Extension<Scope>,
-    Named(key): Named,
-) -> Reply<StatusCode> {
-    api.journal.discard(scope, key.to_string()).await?;
-    Ok(StatusCode::NO_CONTENT)
+pub(super) async fn discard(call: Call<'_>, key: &str) -> Reply {
+    let key = named(key)?;
+    call.api.journal.discard(call.scope, key.to_string()).await?;
+    Ok(answer::empty(StatusCode::NO_CONTENT))
 }
 
 fn admin_only(scope: Scope, what: &str) -> Reply<()> {
@@ -261,35 +220,28 @@ fn admin_only(scope: Scope, what: &str) -> Reply<()> {
 }
 
 /// `POST /v1/flush`
-pub(super) async fn flush(
-    Shared(api): Shared<Arc<Api>>,
-    Extension(scope): Extension<Scope>,
-) -> Reply<Response> {
-    admin_only(scope, "flush")?;
-    let pending = api.uploader.flush().await.map_err(ApiError::from)?;
-    Ok((StatusCode::ACCEPTED, Json(serde_json::json!({ "pending": pending }))).into_response())
+pub(super) async fn flush(call: Call<'_>) -> Reply {
+    admin_only(call.scope, "flush")?;
+    let pending = call.api.uploader.flush().await.map_err(ApiError::from)?;
+    Ok(answer::json(StatusCode::ACCEPTED, &json!({ "pending": pending })))
 }
 
 /// `GET /v1/consent`
-pub(super) async fn consent(Shared(api): Shared<Arc<Api>>) -> Response {
-    let consent = api.journal.signals().borrow().consent;
-    Json(serde_json::json!({ "consent": consent })).into_response()
+pub(super) fn consent(call: &Call<'_>) -> Response {
+    let consent = call.api.journal.signals().borrow().consent;
+    answer::json(StatusCode::OK, &json!({ "consent": consent }))
 }
 
 /// `PUT /v1/consent`
-pub(super) async fn set_consent(
-    Shared(api): Shared<Arc<Api>>,
-    Extension(scope): Extension<Scope>,
-    Extension(Received(body)): Extension<Received>,
-) -> Reply<Response> {
-    admin_only(scope, "set consent")?;
-    let consent = consent_of(&body?).map_err(ApiError::invalid)?;
-    api.journal.set_consent(consent).await?;
+pub(super) async fn set_consent(call: Call<'_>) -> Reply {
+    admin_only(call.scope, "set consent")?;
+    let consent = consent_of(&call.body?).map_err(ApiError::invalid)?;
+    call.api.journal.set_consent(consent).await?;
     if consent == Consent::Out {
         // Nothing may leave the device after this answer.
-        api.uploader.stop_sending().await;
+        call.api.uploader.stop_sending().await;
     }
-    Ok(Json(serde_json::json!({ "consent": consent })).into_response())
+    ok(&json!({ "consent": consent }))
 }
 
 fn consent_of(body: &[u8]) -> Result<Consent, Vec<Problem>> {
@@ -309,52 +261,38 @@ fn consent_of(body: &[u8]) -> Result<Consent, Vec<Problem>> {
 }
 
 /// `GET /v1/identity`
-pub(super) async fn identity(
-    Shared(api): Shared<Arc<Api>>,
-    Extension(scope): Extension<Scope>,
-) -> Reply<Response> {
-    admin_only(scope, "see the device's identity")?;
-    Ok(Json(serde_json::json!({ "namespace": "FPID", "id": api.journal.identity().await? })).into_response())
+pub(super) async fn identity(call: Call<'_>) -> Reply {
+    admin_only(call.scope, "see the device's identity")?;
+    ok(&json!({ "namespace": "FPID", "id": call.api.journal.identity().await? }))
 }
 
 /// `POST /v1/identity/reset`
-pub(super) async fn reset_identity(
-    Shared(api): Shared<Arc<Api>>,
-    Extension(scope): Extension<Scope>,
-) -> Reply<Response> {
-    admin_only(scope, "replace the device's identity")?;
-    let id = api.journal.reset_identity().await?;
-    Ok(Json(serde_json::json!({ "namespace": "FPID", "id": id })).into_response())
+pub(super) async fn reset_identity(call: Call<'_>) -> Reply {
+    admin_only(call.scope, "replace the device's identity")?;
+    let id = call.api.journal.reset_identity().await?;
+    ok(&json!({ "namespace": "FPID", "id": id }))
 }
 
 /// `GET /v1/verify`
-pub(super) async fn verify(
-    Shared(api): Shared<Arc<Api>>,
-    Extension(scope): Extension<Scope>,
-) -> Reply<Response> {
-    admin_only(scope, "verify the journal")?;
-    Ok(Json(api.journal.verify().await?).into_response())
+pub(super) async fn verify(call: Call<'_>) -> Reply {
+    admin_only(call.scope, "verify the journal")?;
+    ok(&call.api.journal.verify().await?)
 }
 
 /// `GET /v1/status`
-pub(super) async fn status(
-    Shared(api): Shared<Arc<Api>>,
-    Extension(scope): Extension<Scope>,
-) -> Reply<Response> {
-    Ok(Json(status_of(&api, scope).await?).into_response())
+pub(super) async fn status(call: Call<'_>) -> Reply {
+    ok(&status_of(call.api, call.scope).await?)
 }
 
 /// `GET /metrics`
-pub(super) async fn openmetrics(
-    Shared(api): Shared<Arc<Api>>,
-    Extension(scope): Extension<Scope>,
-) -> Reply<Response> {
-    let text = metrics(&status_of(&api, scope).await?);
+pub(super) async fn openmetrics(call: Call<'_>) -> Reply {
+    let text = metrics(&status_of(call.api, call.scope).await?);
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    Ok(([(header::CONTENT_TYPE, kind)], text).into_response())
+    Ok(answer::text(StatusCode::OK, kind, text))
 }
 
 /// `GET /v1/openapi.json`
-pub(super) async fn openapi() -> Response {
-    ([(header::CONTENT_TYPE, "application/json")], include_str!("openapi.json")).into_response()
+pub(super) fn openapi() -> Response {
+    let document = Bytes::from_static(include_bytes!("openapi.json"));
+    answer::text(StatusCode::OK, "application/json", document)
 }

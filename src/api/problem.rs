@@ -1,9 +1,10 @@
 //! Errors as problem details (product section 4.3).
 
-use axum::http::{StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use hyper::StatusCode;
+use hyper::header::RETRY_AFTER;
 use serde::Serialize;
 
+use super::answer::{Response, text};
 use super::body::shorten;
 use crate::event::Problem;
 use crate::journal::Refusal;
@@ -91,6 +92,11 @@ impl ApiError {
     /// 429.
     pub(super) fn busy(detail: impl Into<String>) -> ApiError {
         ApiError { retry_after: Some(RETRY_BUSY_S), ..ApiError::new(429, "busy", detail) }
+    }
+
+    /// The answer that tells it.
+    pub(super) fn into_response(self) -> Response {
+        respond(&self, self.status, self.retry_after)
     }
 
     fn storage(reason: &'static str, detail: String) -> ApiError {
@@ -188,19 +194,13 @@ impl From<Refusal> for ApiError {
     }
 }
 
-impl IntoResponse for ApiError {
-    fn into_response(self) -> Response {
-        respond(&self, self.status, self.retry_after)
-    }
-}
-
 /// Any problem document with its headers.
 pub(super) fn respond(body: &impl Serialize, status: u16, retry_after: Option<u32>) -> Response {
-    let text = serde_json::to_vec(body).unwrap_or_default();
+    let json = serde_json::to_vec(body).unwrap_or_default();
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let mut response = (status, [(header::CONTENT_TYPE, "application/problem+json")], text).into_response();
+    let mut response = text(status, "application/problem+json", json);
     if let Some(seconds) = retry_after {
-        response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+        response.headers_mut().insert(RETRY_AFTER, seconds.into());
     }
     response
 }

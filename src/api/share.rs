@@ -6,7 +6,7 @@
 //! Requests are counted, but a single one may cost a thousand times what another does. So the time that a user's
 //! questions and large bodies take is counted too: one of them at a time, and a tenth of the time in all.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -203,7 +203,7 @@ impl Slice {
 #[derive(Debug)]
 struct Lanes {
     size: usize,
-    users: Mutex<HashMap<u32, Arc<Semaphore>>>,
+    users: Mutex<BTreeMap<u32, Arc<Semaphore>>>,
 }
 
 impl Lanes {
@@ -219,7 +219,12 @@ impl Lanes {
                 // Nobody holds or waits for a lane that only this map knows.
                 users.retain(|_, lane| Arc::strong_count(lane) > 1);
             }
-            users.entry(uid).or_insert_with(|| Arc::new(Semaphore::new(self.size))).clone()
+            let lane = users.entry(uid).or_insert_with(|| Arc::new(Semaphore::new(self.size)));
+            // Who waits has taken what is free already: nobody is overtaken here.
+            if let Ok(permit) = lane.clone().try_acquire_many_owned(weight) {
+                return Some(permit);
+            }
+            lane.clone()
         };
         lane.acquire_many_owned(weight).await.ok()
     }
@@ -229,13 +234,13 @@ impl Lanes {
 #[derive(Debug, Default)]
 struct Pace {
     /// When each user is back in pace.
-    ahead: HashMap<u32, Instant>,
+    ahead: BTreeMap<u32, Instant>,
     /// The last request.
     last: Option<(u32, Instant)>,
     /// The last request of any other user than that.
     other: Option<(u32, Instant)>,
     /// Until when each user has used up its part of the time.
-    spent: HashMap<u32, Instant>,
+    spent: BTreeMap<u32, Instant>,
 }
 
 impl Pace {

@@ -18,7 +18,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use axum::extract::Query;
 use hyper::header::{ALLOW, CONTENT_ENCODING, CONTENT_TYPE};
 use hyper::http::request;
 use hyper::{Method, Uri};
@@ -339,8 +338,8 @@ fn reply(step: Step, text: &str, asked: &Asked, usual: Answer) -> (String, Reply
 }
 
 fn config_id(uri: &Uri) -> Option<String> {
-    let Query(pairs) = Query::<Vec<(String, String)>>::try_from_uri(uri).ok()?;
-    pairs.into_iter().find(|(name, _)| name == "configId").map(|(_, id)| id).filter(|id| !id.is_empty())
+    let mut pairs = form_urlencoded::parse(uri.query()?.as_bytes());
+    pairs.find(|(name, _)| name == "configId").map(|(_, id)| id.into_owned()).filter(|id| !id.is_empty())
 }
 
 #[derive(Debug, PartialEq, Eq)]

@@ -1,10 +1,10 @@
 //! Errors in Adobe's form: problem details with its codes, our `reason` beside them (contract section 10).
 
-use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
+use hyper::StatusCode;
 use serde::Serialize;
 use uuid::Uuid;
 
+use crate::api::answer::Response;
 use crate::api::problem::{ApiError, respond};
 use crate::event::Problem;
 use crate::journal::Refusal;
@@ -105,8 +105,9 @@ pub(super) fn details(problems: &[Problem]) -> Details<'_> {
         .collect()
 }
 
-impl IntoResponse for AdobeError {
-    fn into_response(self) -> Response {
+impl AdobeError {
+    /// The answer that tells it.
+    pub(super) fn into_response(self) -> Response {
         let AdobeError(error) = self;
         let (code, status) = adobe_code(&error);
         let body = AdobeProblem {
