@@ -29,20 +29,6 @@ const PAGE: u32 = 50;
 /// Sessions in a page at most.
 const MAX_PAGE: u32 = 500;
 
-/// The answer to an append.
-#[derive(Serialize)]
-struct Answer<'a> {
-    session: &'a str,
-    state: State,
-    recorded: u64,
-    duplicates: u64,
-    seq: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    continues_as: Option<&'a str>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    warnings: Vec<Problem>,
-}
-
 /// The session that a part of a path names.
 fn named(part: &str) -> Reply<Name> {
     let key = percent_decode_str(part)
@@ -56,24 +42,36 @@ fn ok(value: &impl Serialize) -> Reply {
     Ok(answer::json(StatusCode::OK, value))
 }
 
-fn answer(key: &Key, appended: &Appended, warnings: Vec<Problem>) -> Response {
+fn answer(key: &Key, appended: &Appended, warnings: &[Problem]) -> Response {
     let status = if appended.created { StatusCode::CREATED } else { StatusCode::OK };
-    let answer = Answer {
-        session: key.as_str(),
-        state: appended.state,
-        recorded: appended.recorded,
-        duplicates: appended.duplicates,
-        seq: appended.seq,
-        continues_as: appended.continues_as.as_deref(),
-        warnings,
-    };
-    let mut response = answer::json(status, &answer);
+    let mut response = answer::text(status, "application/json", written(key, appended, warnings));
     if appended.created
         && let Ok(location) = HeaderValue::try_from(format!("/v1/sessions/{key}"))
     {
         response.headers_mut().insert(LOCATION, location);
     }
     response
+}
+
+/// What became of an append, in JSON. Every event has such an answer, and no name in it needs escapes.
+fn written(key: &Key, appended: &Appended, warnings: &[Problem]) -> String {
+    let Appended { recorded, duplicates, seq, .. } = appended;
+    let mut text = String::with_capacity(256);
+    for part in ["{\"session\":\"", key.as_str(), "\",\"state\":\"", appended.state.as_str()] {
+        text.push_str(part);
+    }
+    // Writing to a String cannot fail.
+    let _ = write!(text, "\",\"recorded\":{recorded},\"duplicates\":{duplicates},\"seq\":{seq}");
+    if let Some(successor) = &appended.continues_as {
+        let _ = write!(text, ",\"continues_as\":\"{successor}\"");
+    }
+    if !warnings.is_empty()
+        && let Ok(list) = serde_json::to_string(warnings)
+    {
+        let _ = write!(text, ",\"warnings\":{list}");
+    }
+    text.push('}');
+    text
 }
 
 async fn append(call: Call<'_>, key: Key) -> Reply {
@@ -90,7 +88,7 @@ async fn append(call: Call<'_>, key: Key) -> Reply {
     let mut warnings = found.warnings;
     warnings.extend(appended.warnings.iter().map(|(_, warning)| warning.clone()));
     body::shorten(&mut warnings);
-    Ok(answer(&key, &appended, warnings))
+    Ok(answer(&key, &appended, &warnings))
 }
 
 /// `POST /v1/sessions`
@@ -295,4 +293,36 @@ pub(super) async fn openmetrics(call: Call<'_>) -> Reply {
 pub(super) fn openapi() -> Response {
     let document = Bytes::from_static(include_bytes!("openapi.json"));
     answer::text(StatusCode::OK, "application/json", document)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_answer_to_an_append_is_json() {
+        let warning = Problem { path: "a".into(), problem: "is \"odd\"".into() };
+        for (continues_as, warnings) in [(None, vec![]), (Some("k~2"), vec![warning])] {
+            for state in State::ALL {
+                let appended = Appended {
+                    state: *state,
+                    created: false,
+                    recorded: 2,
+                    duplicates: 1,
+                    seq: u64::MAX,
+                    continues_as: continues_as.map(str::to_owned),
+                    warnings: Vec::new(),
+                };
+                let mut expected = json!({
+                    "session": "A.z_0:9-", "state": state, "recorded": 2, "duplicates": 1, "seq": u64::MAX,
+                });
+                if let Some(successor) = continues_as {
+                    expected["continues_as"] = successor.into();
+                    expected["warnings"] = json!(warnings);
+                }
+                let text = written(&"A.z_0:9-".parse().unwrap(), &appended, &warnings);
+                assert_eq!(serde_json::from_str::<serde_json::Value>(&text).unwrap(), expected, "{text}");
+            }
+        }
+    }
 }
