@@ -139,7 +139,8 @@ pub(crate) fn rows(options: &Options, rows: &mut Rows) {
         let (mut waits, mut limit_waits) = (Vec::new(), Vec::new());
         let (mut device, mut limit_device) = (Vec::new(), Vec::new());
         let (mut cpu, mut limit_cpu) = (Vec::new(), Vec::new());
-        let mode = if slow.is_some() { Mode::Counted { delay: options.delay } } else { Mode::Binary };
+        // Offline: a session that is completed meanwhile is not packed and tried.
+        let mode = if slow.is_some() { Mode::Counted { delay: options.delay } } else { Mode::CutOff };
         for _ in 0..options.rounds {
             let place = Place::new();
             let mut run = limit::run(place.path(), shape.per_commit, options.time);

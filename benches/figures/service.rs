@@ -28,7 +28,7 @@ pub(crate) struct Place(tempfile::TempDir);
 pub(crate) enum Mode {
     /// The binary itself.
     Binary,
-    /// The same code in this program, so that syncs are counted and take so much longer.
+    /// The same code in this program and cut off too, so that syncs are counted and take so much longer.
     Counted { delay: Duration },
     /// The binary in a network without any way out.
     CutOff,
@@ -74,14 +74,15 @@ impl Place {
             self.journal().to_str().unwrap()
         );
         fs::write(&config, text).unwrap();
+        let cut_off = |program: PathBuf| {
+            let mut command = Command::new("unshare");
+            command.args(["--net", "--map-root-user"]).arg(program);
+            command
+        };
         let mut command = match mode {
             Mode::Binary => Command::new(binary()),
-            Mode::Counted { .. } => Command::new(std::env::current_exe().unwrap()),
-            Mode::CutOff => {
-                let mut command = Command::new("unshare");
-                command.args(["--net", "--map-root-user"]).arg(binary());
-                command
-            }
+            Mode::CutOff => cut_off(binary()),
+            Mode::Counted { .. } => cut_off(std::env::current_exe().unwrap()),
         };
         command.args(["run", "--config"]).arg(&config).env_clear().env("HOME", self.path());
         command.env("PATH", std::env::var_os("PATH").unwrap_or_default()).env("AFTERPLAY_LOG", "error");

@@ -438,6 +438,14 @@ impl Core {
 
     /// Writes down what the times of a completed session go by, so that nobody has to read its events to know.
     pub(super) fn keep_basis(&self, session: i64) -> rusqlite::Result<()> {
+        let boot: i64 = self
+            .conn
+            .prepare_cached("SELECT started_boot FROM sessions WHERE id = ?1")?
+            .query_row([session], |row| row.get(0))?;
+        if self.history.place(boot).is_some_and(|place| place.standing == Standing::Trusted) {
+            // Nobody asks what the times of a known clock go by.
+            return Ok(());
+        }
         let told_by = self.look_up_basis(session)?;
         self.conn
             .prepare_cached("UPDATE sessions SET told_by = ?2 WHERE id = ?1")?

@@ -50,7 +50,9 @@ pub(super) fn plan(
     let (events, batch) = (&append.events, append.batch);
     let known = max_seq;
     let mut plan = Plan { fresh: Vec::with_capacity(events.len()), duplicates: 0, last_seq: 0 };
-    let mut here: HashMap<i64, &Bytes> = HashMap::new();
+    // Nobody looks into it unless the player gives numbers.
+    let numbered = events.len() > 1 && events.iter().any(|event| event.seq.is_some());
+    let mut here: HashMap<i64, &Bytes> = HashMap::with_capacity(if numbered { events.len() } else { 0 });
     let mut problems = Vec::new();
     for (at, event) in events.iter().enumerate() {
         let seq = match event.seq {
@@ -88,7 +90,9 @@ pub(super) fn plan(
                 "the session has started already: media.sessionStart comes once, first",
             ));
         }
-        here.insert(seq, &event.body);
+        if numbered {
+            here.insert(seq, &event.body);
+        }
         plan.fresh.push((at, seq));
         max_seq = max_seq.max(seq);
     }
