@@ -28,10 +28,10 @@
 //!
 //! # Who imports whom
 //!
-//! `main` → [`commands`], [`service`] → [`api`], [`upload`], [`link`], [`journal`] → [`session`], [`course`],
-//! [`event`], [`anchor`], [`clock`], [`config`], [`json`], [`owner`], [`stop`]; never the other way. The local API shows payloads,
-//! so it may ask [`upload`] for one. [`commands`] reach a running service through [`client`] alone. [`sandbox`] is an
-//! independent reading of the contract and imports nothing of ours.
+//! `main` → [`commands`], [`service`] → [`api`], [`socket`], [`upload`], [`link`], [`journal`] → [`session`],
+//! [`course`], [`event`], [`anchor`], [`clock`], [`config`], [`json`], [`owner`], [`stop`]; never the other way. The
+//! local API shows payloads, so it may ask [`upload`] for one. [`commands`] reach a running service through [`client`]
+//! alone. [`sandbox`] is an independent reading of the contract and imports nothing of ours.
 //!
 //! `rusqlite` is spoken only in [`journal`], `reqwest` only in [`upload::send`], `backoff` only in [`upload::retry`],
 //! and the wall clock is read only in [`clock`].
@@ -60,5 +60,6 @@ pub mod owner;
 pub mod sandbox;
 pub mod service;
 pub mod session;
+pub mod socket;
 pub mod stop;
 pub mod upload;

@@ -3,12 +3,11 @@
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
-use tokio::net::{TcpListener, UnixListener, UnixStream};
-use tokio::sync::watch;
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::api::{self, Api, Caps, Listener};
@@ -18,6 +17,7 @@ use crate::journal::{Journal, OpenError, Policy, Refusal, Trust, Writer};
 use crate::link::{Monitor, Target};
 use crate::owner::{self, NotOurs};
 use crate::session::Limits;
+use crate::socket::{self, Keeper, SocketError};
 use crate::stop::Stop;
 use crate::upload::{Courier, Parts, View};
 
@@ -30,22 +30,9 @@ pub enum ServiceError {
     /// The journal failed while the service was running.
     #[error("the journal failed: {0}")]
     Refused(#[from] Refusal),
-    /// Somebody listens on the socket.
-    #[error(
-        "the socket {path} is taken by {holder}: stop that service first, or set api.socket to another path"
-    )]
-    SocketTaken {
-        /// The socket.
-        path: PathBuf,
-        /// Who listens there.
-        holder: String,
-    },
-    /// Something that is no socket is in the socket's place.
-    #[error("{path} is not a socket: remove it, or set api.socket to another path")]
-    NotASocket {
-        /// What is in the way.
-        path: PathBuf,
-    },
+    /// The socket could not be bound.
+    #[error(transparent)]
+    Socket(#[from] SocketError),
     /// Another user could reach into it.
     #[error("the {what} is not safe here: {source}")]
     NotOurs {
@@ -84,8 +71,6 @@ pub struct Service {
     caps: watch::Sender<Caps>,
     view: watch::Receiver<View>,
     parts: JoinSet<(&'static str, Result<(), ServiceError>)>,
-    /// The socket, when we made it.
-    bound: Option<Bound>,
     web: Option<SocketAddr>,
 }
 
@@ -99,10 +84,14 @@ impl Service {
     ) -> Result<Service, ServiceError> {
         let laid_down = policy(&config);
         let claim = Journal::claim(&config.journal.path, &laid_down, &clock)?;
-        let (unix, bound) = match passed {
-            Some(listener) => (from_systemd(listener)?, None),
-            None => (bind(&config.api.socket).await?, Bound::at(&config.api.socket)),
+        let (unix, keeper) = match passed {
+            Some(listener) => (socket::from_systemd(listener)?, None),
+            None => {
+                let (unix, keeper) = Keeper::bind(&config.api.socket).await?;
+                (unix, Some(keeper))
+            }
         };
+        let (successor, successors) = mpsc::channel(1);
         let (journal, writer) = Journal::open_claimed(claim, laid_down, clock.clone())?;
         let link = Monitor::start(Target::of_host(config.endpoint.host()))
             .map_err(io_error("watching", "the network"))?;
@@ -130,7 +119,7 @@ impl Service {
         });
 
         let now = config.borrow().clone();
-        let mut listeners = vec![(Listener::Unix(unix), api::router(api.clone()))];
+        let mut listeners = vec![(Listener::Unix(unix, successors), api::router(api.clone()))];
         let mut web = None;
         if let Some(address) = now.api.listen {
             let listener = TcpListener::bind(address).await.map_err(io_error("listening on", address))?;
@@ -153,12 +142,19 @@ impl Service {
             uploading.await;
             ("uploader", Ok(()))
         });
+        if let Some(keeper) = keeper {
+            let keeping = keeper.keep(successor, stopped.clone());
+            parts.spawn(async move {
+                keeping.await;
+                ("socket's keeper", Ok(()))
+            });
+        }
         let keeping = keep_deadlines(journal.clone(), clock, link.clock_steps(), stopped);
         parts.spawn(async move {
             keeping.await;
             ("session timer", Ok(()))
         });
-        Ok(Service { journal, writer, link, stop, config, caps, view, parts, bound, web })
+        Ok(Service { journal, writer, link, stop, config, caps, view, parts, web })
     }
 
     /// The journal, for the watchdog's question whether it still answers.
@@ -208,38 +204,12 @@ impl Service {
             }
         }
         self.link.stop();
-        drop(self.bound);
         drop(self.journal);
         let writer = self.writer;
         if tokio::task::spawn_blocking(move || writer.join()).await.is_err() {
             tracing::error!("the journal's thread could not be joined");
         }
         outcome
-    }
-}
-
-/// The socket that this process made; removed when dropped.
-#[derive(Debug)]
-struct Bound {
-    path: PathBuf,
-    /// Device and number: another service may have put its own in the place.
-    id: (u64, u64),
-}
-
-impl Bound {
-    fn at(path: &Path) -> Option<Bound> {
-        let file = fs::symlink_metadata(path).ok()?;
-        Some(Bound { path: path.to_owned(), id: (file.dev(), file.ino()) })
-    }
-}
-
-impl Drop for Bound {
-    fn drop(&mut self) {
-        let is_ours = |file: fs::Metadata| (file.dev(), file.ino()) == self.id;
-        if fs::symlink_metadata(&self.path).is_ok_and(is_ours) {
-            // Gone already is as good.
-            let _ = fs::remove_file(&self.path);
-        }
     }
 }
 
@@ -337,66 +307,6 @@ async fn keep_deadlines(journal: Journal, clock: Clock, mut steps: watch::Receiv
             () = stop.requested() => break,
         }
     }
-}
-
-/// Connections that wait to be accepted: so many that nobody is turned away who comes in a crowd, and so few that whoever
-/// comes after a flood of them does not wait for long.
-const BACKLOG: i32 = 256;
-
-fn from_systemd(listener: std::os::unix::net::UnixListener) -> Result<UnixListener, ServiceError> {
-    listener
-        .set_nonblocking(true)
-        .and_then(|()| Ok(rustix::net::listen(&listener, BACKLOG)?))
-        .and_then(|()| UnixListener::from_std(listener))
-        .map_err(io_error("taking over", "the socket passed by systemd"))
-}
-
-/// Whether everybody may write to a folder but nobody remove what is another's there, as in `/tmp`.
-fn is_shared(dir: &Path) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    fs::metadata(dir).is_ok_and(|dir| dir.mode() & 0o1002 == 0o1002 && dir.uid() == 0)
-}
-
-/// Binds the socket, taking over one whose service is dead.
-async fn bind(path: &Path) -> Result<UnixListener, ServiceError> {
-    use std::os::unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt};
-    if let Some(dir) = path.parent().filter(|dir| !dir.as_os_str().is_empty() && !dir.is_dir()) {
-        // Set as well as asked for: a service's umask would take from the group what it is to have.
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o750)
-            .create(dir)
-            .and_then(|()| fs::set_permissions(dir, fs::Permissions::from_mode(0o750)))
-            .map_err(io_error("making the socket's folder", dir.display()))?;
-    }
-    if let Some(dir) = path.parent().filter(|dir| !is_shared(dir)) {
-        owner::check_folder(dir)
-            .map_err(|source| ServiceError::NotOurs { what: "socket (api.socket)", source })?;
-    }
-    match fs::symlink_metadata(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(io_error("looking at", path.display())(error)),
-        Ok(found) if !found.file_type().is_socket() => {
-            return Err(ServiceError::NotASocket { path: path.to_owned() });
-        }
-        Ok(_) => match UnixStream::connect(path).await {
-            Ok(stream) => {
-                let pid = stream.peer_cred().ok().and_then(|peer| peer.pid());
-                let holder = pid.map_or_else(|| "another process".into(), |pid| format!("process {pid}"));
-                return Err(ServiceError::SocketTaken { path: path.to_owned(), holder });
-            }
-            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-                fs::remove_file(path).map_err(io_error("removing the dead socket", path.display()))?;
-            }
-            Err(error) => return Err(io_error("connecting to", path.display())(error)),
-        },
-    }
-    let listener = UnixListener::bind(path)
-        .and_then(|listener| Ok(rustix::net::listen(&listener, BACKLOG).map(|()| listener)?))
-        .map_err(io_error("listening on", path.display()))?;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o660))
-        .map_err(io_error("setting the mode of", path.display()))?;
-    Ok(listener)
 }
 
 /// The bearer token for callers on loopback TCP that have no origin; made once.

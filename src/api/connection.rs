@@ -19,7 +19,7 @@ use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, Sleep};
 
@@ -46,8 +46,8 @@ const LEAVE: Duration = Duration::from_secs(1);
 /// Where connections come from.
 #[derive(Debug)]
 pub enum Listener {
-    /// The Unix socket; the kernel names the peer.
-    Unix(UnixListener),
+    /// The Unix socket; the kernel names the peer. Where it had to be bound anew, the new listener takes its place.
+    Unix(UnixListener, mpsc::Receiver<UnixListener>),
     /// Loopback TCP, for web players.
     Tcp(TcpListener),
 }
@@ -189,7 +189,7 @@ pub async fn serve(
 }
 
 async fn accept(
-    listener: Listener,
+    mut listener: Listener,
     router: Router,
     registry: Arc<Registry>,
     caps: watch::Receiver<Caps>,
@@ -204,7 +204,7 @@ async fn accept(
         tokio::select! {
             () = stopping.requested() => break,
             Some(_) = connections.join_next(), if !connections.is_empty() => {}
-            accepted = accept_one(&listener) => match accepted {
+            accepted = accept_one(&mut listener) => match accepted {
                 Ok((stream, uid)) => {
                     let scope = if uid == WEB_UID { Scope { uid, admin: false } } else { scope_of(uid, own_uid) };
                     let caps = *caps.borrow();
@@ -249,13 +249,20 @@ fn is_shortage(error: &io::Error) -> bool {
 trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
-async fn accept_one(listener: &Listener) -> io::Result<(Box<dyn Stream>, u32)> {
+async fn accept_one(listener: &mut Listener) -> io::Result<(Box<dyn Stream>, u32)> {
     match listener {
-        Listener::Unix(listener) => {
-            let (stream, _) = listener.accept().await?;
-            let uid = stream.peer_cred()?.uid();
-            Ok((Box::new(stream), uid))
-        }
+        Listener::Unix(listener, successors) => loop {
+            tokio::select! {
+                // Whoever waits at the old one is let in before it goes.
+                biased;
+                accepted = listener.accept() => {
+                    let (stream, _) = accepted?;
+                    let uid = stream.peer_cred()?.uid();
+                    return Ok((Box::new(stream), uid));
+                }
+                Some(successor) = successors.recv() => *listener = successor,
+            }
+        },
         Listener::Tcp(listener) => {
             let (stream, _) = listener.accept().await?;
             // One that was reset meanwhile is found out when it is read.
