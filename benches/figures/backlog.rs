@@ -129,7 +129,7 @@ fn starts(options: &Options, full: &Stored, rows: &mut Rows) {
     let name = format!("start to the first connection, {} events", number_of(full));
     rows.push(Row::plain(&name, start_ms(options, || full.copy()), "ms", Goal::AtMost(100.0)));
     let crashed = full.copy();
-    grow_wal(&crashed.journal());
+    grow_wal(&crashed.journal(), i64::try_from(number_of(full)).unwrap());
     let prepare = || {
         let place = Place::new();
         place.take(&crashed.journal());
@@ -140,7 +140,7 @@ fn starts(options: &Options, full: &Stored, rows: &mut Rows) {
 }
 
 /// Leaves a WAL behind as a crash would.
-fn grow_wal(journal: &Path) {
+fn grow_wal(journal: &Path, events: i64) {
     use rusqlite::config::DbConfig;
     let conn = limit::open(journal);
     conn.pragma_update(None, "wal_autocheckpoint", 0).unwrap();
@@ -151,7 +151,7 @@ fn grow_wal(journal: &Path) {
     while std::fs::metadata(&wal).map_or(0, |file| file.len()) < LARGE_WAL {
         conn.execute("UPDATE events SET playhead = playhead WHERE id BETWEEN ?1 AND ?1 + 999", [from])
             .unwrap();
-        from += 1000;
+        from = (from + 1000) % events;
     }
 }
 
