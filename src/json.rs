@@ -9,7 +9,9 @@ use std::fmt;
 use serde::Serialize;
 use serde::de::{DeserializeSeed, Deserializer, Visitor};
 
-pub use self::raw::{MAX_PARTS, Member, compact, compact_into, elements, lines, members, quote_into, string};
+pub use self::raw::{
+    MAX_PARTS, Member, compact, compact_into, cut, elements, lines, members, quote_into, string,
+};
 pub use self::tree::{MAX_DEPTH, Node, Number, Parsed, parse, parse_str};
 
 /// Problems that are told one by one; more are only counted.

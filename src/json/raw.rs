@@ -96,8 +96,120 @@ pub fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
     lines.filter(|line| line.iter().any(|b| !matches!(b, b' ' | b'\t' | b'\r')))
 }
 
+/// As [`members`], of a text that was read as JSON before: finds where values end and reads none of them.
+pub fn cut(object: &str) -> Result<Vec<Member<'_>>, Problem> {
+    let mut rest = Rest { text: object, at: 0 };
+    let mut members = Vec::new();
+    rest.white_space();
+    if !rest.take(b'{') {
+        return Err(Problem::whole("must be an object"));
+    }
+    loop {
+        rest.white_space();
+        if rest.take(b'}') {
+            return Ok(members);
+        }
+        if !members.is_empty() && !rest.take(b',') {
+            return Err(not_followed());
+        }
+        rest.white_space();
+        let raw_name = rest.value()?;
+        rest.white_space();
+        if !raw_name.starts_with('"') || !rest.take(b':') {
+            return Err(not_followed());
+        }
+        rest.white_space();
+        members.push(Member { name: string(raw_name)?, raw_name, value: rest.value()? });
+    }
+}
+
+fn not_followed() -> Problem {
+    Problem::whole("not valid JSON")
+}
+
+/// What is left of a text.
+struct Rest<'a> {
+    text: &'a str,
+    at: usize,
+}
+
+impl<'a> Rest<'a> {
+    fn next(&self) -> Option<u8> {
+        self.text.as_bytes().get(self.at).copied()
+    }
+
+    fn white_space(&mut self) {
+        while matches!(self.next(), Some(b' ' | b'\t' | b'\n' | b'\r')) {
+            self.at += 1;
+        }
+    }
+
+    fn take(&mut self, wanted: u8) -> bool {
+        let found = self.next() == Some(wanted);
+        self.at += usize::from(found);
+        found
+    }
+
+    /// Passes a string whose opening quote is next.
+    fn pass_string(&mut self) -> Result<(), Problem> {
+        self.at += 1;
+        loop {
+            let left = self.text.as_bytes().get(self.at..).ok_or_else(not_followed)?;
+            let found = memchr::memchr2(b'"', b'\\', left).ok_or_else(not_followed)?;
+            self.at += found + 1;
+            if left.get(found) == Some(&b'"') {
+                return Ok(());
+            }
+            self.at += 1;
+        }
+    }
+
+    /// Passes the next value and gives its text.
+    fn value(&mut self) -> Result<&'a str, Problem> {
+        let from = self.at;
+        let mut depth = 0_usize;
+        loop {
+            match self.next().ok_or_else(not_followed)? {
+                b'"' => self.pass_string()?,
+                b'{' | b'[' => {
+                    depth += 1;
+                    self.at += 1;
+                    continue;
+                }
+                b'}' | b']' => {
+                    depth = depth.checked_sub(1).ok_or_else(not_followed)?;
+                    self.at += 1;
+                }
+                b',' | b':' | b' ' | b'\t' | b'\n' | b'\r' if depth > 0 => {
+                    self.at += 1;
+                    continue;
+                }
+                _ => self.pass_word()?,
+            }
+            if depth == 0 {
+                return self.text.get(from..self.at).ok_or_else(not_followed);
+            }
+        }
+    }
+
+    /// Passes a number, `true`, `false` or `null`.
+    fn pass_word(&mut self) -> Result<(), Problem> {
+        let from = self.at;
+        while matches!(self.next(), Some(b'0'..=b'9' | b'a'..=b'z' | b'E' | b'+' | b'-' | b'.')) {
+            self.at += 1;
+        }
+        if self.at > from { Ok(()) } else { Err(not_followed()) }
+    }
+}
+
 /// The value of a raw string, quotes included.
 pub fn string(raw: &str) -> Result<Cow<'_, str>, Problem> {
+    let plain = raw.strip_prefix('"').and_then(|raw| raw.strip_suffix('"'));
+    if let Some(plain) =
+        plain.filter(|plain| plain.bytes().all(|byte| byte >= b' ' && !b"\"\\".contains(&byte)))
+    {
+        return Ok(Cow::Borrowed(plain));
+    }
     Name.deserialize(&mut serde_json::Deserializer::from_str(raw)).map_err(not_json)
 }
 

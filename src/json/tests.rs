@@ -193,3 +193,50 @@ proptest! {
         compact(&text);
     }
 }
+
+#[test]
+fn cutting_what_was_read_before_comes_to_the_same() {
+    for text in [
+        ODD,
+        "{}",
+        " { } ",
+        r#"{"a":{"b":[1,{"c":"}\"]"}],"d":""},"e":-1.5E+3,"f":[],"g":{},"h":null , "i" : true}"#,
+        r#"{"\\":"\\","\"":"\\\"","n":[[[]],"",{"x":"{"}]}"#,
+    ] {
+        assert_eq!(cut(text).unwrap(), members(text).unwrap(), "{text}");
+    }
+    // Whatever else it is given, it ends and never passes the end.
+    for text in [
+        "",
+        "[",
+        "{",
+        "{\"",
+        "{\"a",
+        "{\"a\"",
+        "{\"a\":",
+        "{\"a\":1",
+        "{\"a\":{",
+        "{\"a\":]}",
+        "{\"a\\",
+        "{,}",
+        "{1:2}",
+    ] {
+        assert!(cut(text).is_err(), "{text}");
+    }
+    for end in 0..ODD.len() {
+        if let Some(part) = ODD.get(..end) {
+            assert!(cut(part).is_err(), "{part}");
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn cutting_agrees_with_reading(value in proptest::collection::btree_map(".*", ".*", 0..6)) {
+        let inner = serde_json::to_string(&value).unwrap();
+        let text = serde_json::to_string_pretty(&serde_json::json!({ "in": value, "list": [1, inner], "text": inner })).unwrap();
+        for text in [&inner, &text] {
+            prop_assert_eq!(cut(text).unwrap(), members(text).unwrap());
+        }
+    }
+}

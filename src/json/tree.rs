@@ -134,16 +134,12 @@ impl NodeSeed<'_> {
     }
 
     fn text<'a>(self, text: Cow<'a, str>) -> Node<'a> {
-        if has_nul(&text) {
+        // JSON has U+0000 as an escape only, and what has escapes is not borrowed.
+        if matches!(&text, Cow::Owned(text) if text.contains('\0')) {
             self.problems.push(self.path, "contains U+0000, which no text may");
         }
         Node::String(text)
     }
-}
-
-/// JSON has U+0000 as an escape only, and what has escapes is not borrowed.
-fn has_nul(text: &Cow<'_, str>) -> bool {
-    matches!(text, Cow::Owned(text) if text.contains('\0'))
 }
 
 impl<'de> DeserializeSeed<'de> for NodeSeed<'_> {
@@ -213,7 +209,7 @@ impl<'de> Visitor<'de> for NodeSeed<'_> {
         let mut members: Vec<(Cow<'de, str>, Node<'de>)> = Vec::new();
         while let Some(name) = map.next_key_seed(Name)? {
             let path = self.path.member(&name);
-            if has_nul(&name) {
+            if matches!(&name, Cow::Owned(name) if name.contains('\0')) {
                 self.problems.push(&path, "the name contains U+0000, which no text may");
             }
             let seed = NodeSeed { path: &path, depth: self.depth + 1, problems: self.problems };

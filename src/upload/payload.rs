@@ -176,7 +176,7 @@ fn order(events: &[Recorded<'_>]) -> Result<Vec<usize>, PayloadError> {
 
 fn read(facts: &Facts<'_>, index: usize, event: &Recorded<'_>) -> Result<Event, PayloadError> {
     let unreadable = |why: String| PayloadError::Event { index, why };
-    let members = json::members(event.body).map_err(|p| unreadable(p.to_string()))?;
+    let members = json::cut(event.body).map_err(|p| unreadable(p.to_string()))?;
     let raw = members
         .iter()
         .find(|m| m.name == "mediaCollection")

@@ -52,7 +52,7 @@ impl Event {
             ends: Vec::new(),
             collection: String::new(),
         };
-        for member in json::members(&collection)? {
+        for member in json::cut(&collection)? {
             match (&*member.name, kind) {
                 ("playhead", _) => event.playhead = member.value.parse().unwrap_or_default(),
                 ("statesStart", EventType::StatesUpdate) => {
@@ -106,7 +106,7 @@ pub fn spread(events: &mut [Event]) {
 pub fn content_length(events: &[Event]) -> u64 {
     let length = |event: &Event| {
         let member = |object: &str, name: &str| -> Option<String> {
-            let found = json::members(object).ok()?.into_iter().find(|m| m.name == name)?;
+            let found = json::cut(object).ok()?.into_iter().find(|m| m.name == name)?;
             Some(found.value.to_owned())
         };
         member(&member(&event.collection, "sessionDetails")?, "length")?.parse().ok()
@@ -118,7 +118,7 @@ pub fn content_length(events: &[Event]) -> u64 {
 fn names(list: &str, bare: &mut bool) -> Result<Vec<String>, Problem> {
     let mut names = Vec::new();
     for item in json::elements(list)? {
-        for member in json::members(item)? {
+        for member in json::cut(item)? {
             if member.name == "name" {
                 names.push(json::string(member.value)?.into_owned());
             } else {

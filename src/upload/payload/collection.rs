@@ -8,6 +8,9 @@ use super::Facts;
 /// A spelling that Adobe's sources use beside their own standard (contract section 13, line 10).
 const FULL_SCREEN: (&str, &str) = ("fullScreen", "\"fullscreen\"");
 
+/// Digits of the largest number that a checked event holds.
+const MAX_DIGITS: usize = 16;
+
 /// Says that a start goes on where another session ended.
 const HAS_RESUME: &str = "hasResume";
 
@@ -17,7 +20,7 @@ pub(super) fn write(kind: EventType, raw: &str, facts: &Facts<'_>, out: &mut Str
 }
 
 fn object(raw: &str, table: &[Field], facts: &Facts<'_>, out: &mut String) -> Result<(), Problem> {
-    let members = json::members(raw)?;
+    let members = json::cut(raw)?;
     let resumes = facts.resumes && table.iter().any(|field| field.name == HAS_RESUME);
     let mut separator = '{';
     for Member { name, raw_name, value: raw } in &members {
@@ -65,6 +68,8 @@ fn value(raw: &str, shape: &Shape, facts: &Facts<'_>, out: &mut String) -> Resul
             out.push(']');
         }
         (Shape::StateName, Some(b'"')) if json::string(raw)? == FULL_SCREEN.0 => out.push_str(FULL_SCREEN.1),
+        // Nearly every number is whole already.
+        (Shape::Whole(..), _) if is_whole(raw) => out.push_str(raw),
         (Shape::Whole(..), _) => match floor(raw) {
             Some(whole) => out.push_str(&whole),
             None => json::compact_into(raw, out),
@@ -90,12 +95,15 @@ fn missing_defaults<'f>(
     })
 }
 
+/// Whether a number has nothing but digits, and no more than a checked event holds.
+fn is_whole(raw: &str) -> bool {
+    let digits = raw.len() <= MAX_DIGITS && raw.bytes().all(|byte| byte.is_ascii_digit());
+    digits && (raw.len() == 1 || !raw.starts_with('0'))
+}
+
 /// The number rounded down, worked out on its digits so that no precision is lost.
 /// Nothing if the text is no number from 0 that a whole number field can hold.
 pub(super) fn floor(raw: &str) -> Option<String> {
-    /// Digits of the largest number that a checked event holds.
-    const MAX_DIGITS: i64 = 16;
-
     let unsigned = raw.strip_prefix('-').unwrap_or(raw);
     let (mantissa, exponent) = unsigned.split_once(['e', 'E']).unwrap_or((unsigned, "0"));
     let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
@@ -121,7 +129,7 @@ pub(super) fn floor(raw: &str) -> Option<String> {
         i64::try_from(whole.len()).ok()?.checked_sub(i64::try_from(zeros).ok()?)?.saturating_add(exponent);
     match usize::try_from(point) {
         Err(_) | Ok(0) => Some("0".into()),
-        Ok(_) if point > MAX_DIGITS => None,
+        Ok(point) if point > MAX_DIGITS => None,
         Ok(point) => Some(significant.chars().chain(std::iter::repeat('0')).take(point).collect()),
     }
 }
