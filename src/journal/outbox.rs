@@ -5,7 +5,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use super::anchors::Release;
 use super::core::Core;
 use super::rows::{EventRow, Run, SessionRow, event_sum, session_sum};
-use super::{Journal, Refusal, Telling, TimeBasis, Timing};
+use super::{Journal, Refusal, Settlement, Telling, TimeBasis, Timing};
 use crate::anchor::{Basis, EventTimes, Offsets};
 use crate::clock::Moment;
 use crate::event::EventType;
@@ -85,6 +85,25 @@ pub struct Outgoing {
     pub events: Vec<StoredEvent>,
 }
 
+/// An attempt that is about to be made.
+#[derive(Debug, Clone)]
+pub struct Beginning {
+    /// The session.
+    pub id: i64,
+    /// `xdm.timestamp`, as long as no attempt has frozen one.
+    pub timestamp_ms: Option<i64>,
+    /// What its body was made to fit.
+    pub fit: Fit,
+    /// How boot time became wall time in it.
+    pub timing: Timing,
+    /// Bytes of the body.
+    pub bytes: i64,
+    /// Its checksum.
+    pub sum: i64,
+    /// What is odd about the order of its events.
+    pub warnings: Vec<String>,
+}
+
 /// What there is to send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Next {
@@ -129,6 +148,21 @@ impl Journal {
     }
 
     /// Counts an attempt before it is made. Answers its number, or `None` when the session is no longer to be sent.
+    pub async fn begin(&self, beginning: Beginning) -> Result<Option<u32>, Refusal> {
+        self.call(move |core| core.begin_attempt(&beginning)).await
+    }
+
+    /// Writes down how an attempt ended and counts the next one, in one commit: both or neither.
+    pub async fn turn(&self, ended: Settlement, next: Beginning) -> Result<Option<u32>, Refusal> {
+        self.call(move |core| {
+            core.settle(&ended)?;
+            core.begin_attempt(&next)
+        })
+        .await
+    }
+
+    /// Counts an attempt with this body.
+    #[doc(hidden)]
     pub async fn begin_attempt(
         &self,
         id: i64,
@@ -138,17 +172,12 @@ impl Journal {
         body: &[u8],
     ) -> Result<Option<u32>, Refusal> {
         let (bytes, sum) = (i64::try_from(body.len()).unwrap_or(i64::MAX), super::rows::body_sum(body));
-        self.call(move |core| core.begin_attempt(id, timestamp_ms, fit, timing, bytes, sum)).await
+        self.begin(Beginning { id, timestamp_ms, fit, timing, bytes, sum, warnings: Vec::new() }).await
     }
 
     /// A new path: sessions that waited for the network wait no longer.
     pub async fn end_network_waits(&self) -> Result<(), Refusal> {
         self.call(|core| core.end_waits("wait_network = 1")).await
-    }
-
-    /// Adds to what is odd about a session.
-    pub async fn note_warnings(&self, id: i64, warnings: Vec<String>) -> Result<(), Refusal> {
-        self.call(move |core| core.keep_warnings(id, &warnings)).await
     }
 
     /// All sessions are due now. Answers how many there are.
@@ -309,15 +338,8 @@ impl Core {
         stored_events(&self.conn, session, first, last)
     }
 
-    fn begin_attempt(
-        &mut self,
-        id: i64,
-        timestamp_ms: Option<i64>,
-        fit: Fit,
-        timing: Timing,
-        bytes: i64,
-        sum: i64,
-    ) -> Result<Option<u32>, Refusal> {
+    fn begin_attempt(&mut self, beginning: &Beginning) -> Result<Option<u32>, Refusal> {
+        let Beginning { id, timestamp_ms, fit, timing, bytes, sum, ref warnings } = *beginning;
         let attempt: Option<u32> = self
             .conn
             .prepare_cached(
@@ -340,6 +362,7 @@ impl Core {
             )
             .optional()?;
         let Some(attempt) = attempt else { return Ok(None) };
+        self.keep_warnings(id, warnings)?;
         self.draining = true;
         self.conn
             .prepare_cached(

@@ -87,7 +87,7 @@ fn verdict_json(
 }
 
 impl Core {
-    fn settle(&mut self, settlement: &Settlement) -> Result<(), Refusal> {
+    pub(super) fn settle(&mut self, settlement: &Settlement) -> Result<(), Refusal> {
         let now = self.now();
         let Settlement { id, attempt, status, verdict, reason, detail, .. } = settlement;
         let owner: Option<u32> = self

@@ -342,42 +342,35 @@ impl Courier {
                     None => return Ok(()),
                 },
             };
-        if let Some(attempt) = self.begin(&packed).await? {
+        if let Some(attempt) = self.parts.journal.begin(packed.beginning()).await? {
             self.send(packed, attempt);
         }
         Ok(())
     }
 
-    /// Writes down how attempts ended and, in the same commit, that of the session begins which is ready to go. Answers
+    /// Writes down how attempts ended and, in the same commit, that the one begins whose session is ready to go. Answers
     /// the boot time to write again at, if something is left.
     async fn turn(&mut self, now: i64) -> Option<i64> {
-        let Some(packed) = self.packed.take().filter(|packed| self.may_go(packed)) else {
-            return self.ledger.write(&self.parts.journal, &self.book, now).await;
-        };
-        let mut ledger = std::mem::take(&mut self.ledger);
-        let write = ledger.write(&self.parts.journal, &self.book, now);
-        let (unwritten, begun) = tokio::join!(write, self.begin(&packed));
-        self.ledger = ledger;
-        match begun {
-            Ok(Some(attempt)) => self.send(packed, attempt),
-            Ok(None) => {}
-            // The next look at what is due comes to the same.
-            Err(refusal) => tracing::debug!("a session did not go at once: {refusal}"),
+        let ready = self.packed.take().filter(|packed| self.may_go(packed));
+        if let Some(packed) = ready
+            && let Some(ended) = self.ledger.take_only(&self.book, now)
+        {
+            match self.parts.journal.turn(ended.clone(), packed.beginning()).await {
+                Ok(begun) => {
+                    self.ledger.written();
+                    if let Some(attempt) = begun {
+                        self.send(packed, attempt);
+                    }
+                    return None;
+                }
+                // Whichever of the two it was that cannot be written, the other may be.
+                Err(refusal) => {
+                    tracing::debug!("the next session does not go at once: {refusal}");
+                    self.ledger.settle(ended);
+                }
+            }
         }
-        unwritten
-    }
-
-    /// Counts an attempt. Answers its number, or `None` when the session is no longer to be sent.
-    async fn begin(&self, packed: &Packed) -> Result<Option<u32>, Refusal> {
-        let journal = &self.parts.journal;
-        let Packed { session, timestamp, body, .. } = packed;
-        let begin = journal.begin_attempt(session.id, *timestamp, packed.fit, session.timing, body);
-        if session.attempts > 0 || packed.made.repaired.is_empty() {
-            return begin.await;
-        }
-        let note = journal.note_warnings(session.id, packed.made.repaired.clone());
-        let (noted, begun) = tokio::join!(note, begin);
-        noted.and(begun)
+        self.ledger.write(&self.parts.journal, &self.book, now).await
     }
 
     fn send(&mut self, packed: Packed, attempt: u32) {

@@ -81,6 +81,21 @@ impl Ledger {
         *self = Ledger::default();
     }
 
+    /// How an attempt ended, if that is all there is to write and may be written now.
+    pub(super) fn take_only(&mut self, book: &Book, now_ms: i64) -> Option<Settlement> {
+        let is_all = self.settlements.len() == 1 && !self.network_waits && !self.book;
+        if !is_all || self.patience.until(now_ms).is_some() {
+            return None;
+        }
+        let book = text_of(book).ok()?;
+        self.settlements.pop_front().map(|settlement| Settlement { book, ..settlement })
+    }
+
+    /// What was taken out is in the journal.
+    pub(super) fn written(&mut self) {
+        self.patience.granted();
+    }
+
     /// Writes what can be written. Answers the boot time to try again at, if something is left.
     pub(super) async fn write(&mut self, journal: &Journal, book: &Book, now_ms: i64) -> Option<i64> {
         if let Some(until) = self.patience.until(now_ms) {

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::endpoint::{Act, Authority, Endpoint, Reply, Validity};
 use crate::service::{Place, Service, wait_for};
-use crate::{PATIENT, QUICK, names, wait_for_uploader};
+use crate::{PATIENT, QUICK, consent, names, wait_for_delivered, wait_for_uploader};
 
 /// Starts an upload that gets no answer.
 fn hanging<'a>(place: &'a Place, endpoint: &Endpoint) -> Service<'a> {
@@ -127,4 +127,24 @@ fn dropped_by_a_person_while_it_was_on_its_way() {
     assert_eq!(status["losses"]["discarded"], 5);
     assert_eq!(status["events"]["acknowledged"], 10);
     assert_eq!(service.request("GET", "/v1/sessions/a", b"").status, 404);
+}
+
+#[test]
+fn however_many_sessions_wait_a_kill_costs_one_duplicate() {
+    let accepted = || Act::Answer(Reply::accepted());
+    let endpoint = Endpoint::start([accepted(), accepted(), Act::Hang, Act::Hang]);
+    let place = Place::new(&endpoint.url(), &format!("{PATIENT}\nconsent.initial = \"pending\""));
+    let service = place.start();
+    for key in ["a", "b", "c", "d", "e", "f"] {
+        service.play(key);
+    }
+    consent(&service, "in");
+    endpoint.wait_for(3);
+    wait_for_uploader(&service, "sending", None);
+    service.kill();
+    endpoint.behave();
+    let service = place.start();
+    let status = wait_for_delivered(&service, 6);
+    assert_eq!(status["possible_duplicates"], 1, "{status}");
+    assert_eq!(endpoint.requests().len(), 7);
 }

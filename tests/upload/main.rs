@@ -14,6 +14,7 @@ mod pause;
 mod payload;
 mod permission;
 mod post;
+mod ready;
 mod refusals;
 mod resize;
 mod retry_after;

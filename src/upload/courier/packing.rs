@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::landing::Made;
 use super::{Courier, UNREADABLE_MS};
 use crate::config::Config;
-use crate::journal::{Fit, Outgoing, Refusal, body_sum, lasts_too_long};
+use crate::journal::{Beginning, Fit, Outgoing, Refusal, body_sum, lasts_too_long};
 use crate::link::Link;
 use crate::session::Consent;
 use crate::upload::cut::cut;
@@ -15,8 +15,8 @@ use crate::upload::{Shape, fit_of, pack, shape_for};
 pub(super) struct Packed {
     /// Without its events: the payload has them.
     pub(super) session: Outgoing,
-    pub(super) timestamp: Option<i64>,
-    pub(super) fit: Fit,
+    timestamp: Option<i64>,
+    fit: Fit,
     pub(super) body: Vec<u8>,
     pub(super) made: Made,
     /// By what it was made.
@@ -24,6 +24,22 @@ pub(super) struct Packed {
     config: Arc<Config>,
     /// What the journal had told of by then: a clock that came to be known counts as well.
     work: u64,
+}
+
+impl Packed {
+    /// The attempt that is about to be made with it.
+    pub(super) fn beginning(&self) -> Beginning {
+        let first = self.session.attempts == 0;
+        Beginning {
+            id: self.session.id,
+            timestamp_ms: self.timestamp,
+            fit: self.fit,
+            timing: self.session.timing,
+            bytes: i64::try_from(self.body.len()).unwrap_or(i64::MAX),
+            sum: body_sum(&self.body),
+            warnings: if first { self.made.repaired.clone() } else { Vec::new() },
+        }
+    }
 }
 
 impl Courier {
