@@ -182,7 +182,8 @@ fn sixty_four_descriptors() {
         );
         *command = shell;
     });
-    assert!(place.log_text().contains("may open 64 files"), "{}", place.log_text());
+    // The socket is there before the rest.
+    wait_for("a word on the limit", || place.log_text().contains("may open 64 files").then_some(()));
     let mut good = player(&service, BERT);
     let before = good.p99(50);
     let mut streams = dial(&service, ANNA, 200);
