@@ -201,6 +201,8 @@ impl Courier {
         };
         if self.sends.is_empty() {
             self.forced = false;
+            // Nobody knows for how long it would take up memory.
+            self.packed = None;
             // Kept, a connection would wake the device once more to be closed.
             self.sender.drop_pool();
         }
@@ -351,9 +353,9 @@ impl Courier {
     /// Writes down how attempts ended and, in the same commit, that the one begins whose session is ready to go. Answers
     /// the boot time to write again at, if something is left.
     async fn turn(&mut self, now: i64) -> Option<i64> {
-        let ready = self.packed.take().filter(|packed| self.may_go(packed));
-        if let Some(packed) = ready
+        if self.packed.as_ref().is_some_and(|packed| self.may_go(packed))
             && let Some(ended) = self.ledger.take_only(&self.book, now)
+            && let Some(packed) = self.packed.take()
         {
             match self.parts.journal.turn(ended.clone(), packed.beginning()).await {
                 Ok(begun) => {
