@@ -11,7 +11,7 @@ const HELD: &str = "consent.initial = \"pending\"";
 
 /// Takes the first session in, which shows that the way is open, and takes seconds to answer the second.
 fn endpoint() -> Endpoint {
-    let slowly = Act::Drip(Reply::accepted(), Duration::from_millis(15));
+    let slowly = Act::Drip(Reply::accepted(), Duration::from_millis(40));
     Endpoint::start([Act::Answer(Reply::accepted()), slowly])
 }
 
