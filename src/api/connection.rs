@@ -24,6 +24,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, Sleep};
 
 use super::caller::{WEB_UID, scope_of};
+use super::local::LocalStream;
 use super::router::Router;
 use crate::journal::Scope;
 use crate::stop::Stop;
@@ -258,7 +259,7 @@ async fn accept_one(listener: &mut Listener) -> io::Result<(Box<dyn Stream>, u32
                 accepted = listener.accept() => {
                     let (stream, _) = accepted?;
                     let uid = stream.peer_cred()?.uid();
-                    return Ok((Box::new(stream), uid));
+                    return Ok((Box::new(LocalStream::new(stream.into_std()?)?), uid));
                 }
                 Some(successor) = successors.recv() => *listener = successor,
             }

@@ -6,6 +6,7 @@ mod bulk;
 mod caller;
 mod connection;
 mod edge;
+mod local;
 mod native;
 mod problem;
 mod route;
