@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::Value;
 
 use super::model::Status;
@@ -10,6 +9,10 @@ use super::{ExitError, Screen, text};
 use crate::cli::FlushArgs;
 use crate::client::{Call, Client};
 
+/// Columns of the bar.
+const BAR: usize = 40;
+/// Back to the beginning of a line that is then empty.
+const CLEAR_LINE: &str = "\r\x1b[K";
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// Looks in a row without a send after which the uploader has stopped; between two sessions it rests for a moment.
 const QUIET_LOOKS: u32 = 3;
@@ -35,7 +38,7 @@ pub(super) async fn flush(
             tokio::time::sleep(LOOK_EVERY).await;
             continue;
         }
-        progress.end();
+        progress.end(screen)?;
         let said = verdict(&step, &now, now.now_ms((screen.now_ms)())).map_err(ExitError::failed);
         if args.json {
             let status: Value = client.decode(&look, &body)?;
@@ -102,33 +105,21 @@ fn verdict(step: &Step, now: &Status, now_ms: i64) -> Result<String, String> {
 
 /// A bar on a terminal, else a line for each change.
 struct Progress {
-    bar: Option<ProgressBar>,
+    live: bool,
     last: Option<Step>,
     silent: bool,
 }
 
 impl Progress {
     fn new(screen: &Screen<'_>, silent: bool) -> Progress {
-        let bar = (screen.err_live && !silent).then(|| {
-            let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr());
-            match ProgressStyle::with_template("  [{bar:40}] {pos} of {len} {msg}") {
-                Ok(style) => bar.with_style(style.progress_chars("━╸ ")),
-                Err(_) => bar,
-            }
-        });
-        Progress { bar, last: None, silent }
+        Progress { live: screen.err_live && !silent, last: None, silent }
     }
 
     fn show(&mut self, step: &Step, screen: &mut Screen<'_>) -> std::io::Result<()> {
         let (done, total) = (step.done(), step.done() + step.left);
-        if let Some(bar) = &self.bar {
-            bar.set_length(total);
-            bar.set_position(done);
-            bar.set_message(if step.quarantined > 0 {
-                format!("({} refused)", step.quarantined)
-            } else {
-                String::new()
-            });
+        if self.live {
+            write!(screen.err, "{CLEAR_LINE}{}", bar(step, screen.width))?;
+            screen.err.flush()?;
         } else if !self.silent && self.last != Some(*step) && total > 0 {
             screen.line(&format!("{done} of {total} sent"))?;
             screen.out.flush()?;
@@ -137,11 +128,26 @@ impl Progress {
         Ok(())
     }
 
-    fn end(&self) {
-        if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
+    fn end(&self, screen: &mut Screen<'_>) -> std::io::Result<()> {
+        if self.live {
+            write!(screen.err, "{CLEAR_LINE}")?;
         }
+        Ok(())
     }
+}
+
+/// What a terminal of so many columns shows meanwhile.
+fn bar(step: &Step, columns: usize) -> String {
+    let (done, total) = (step.done(), step.done() + step.left);
+    let mut words = format!("{done} of {total}");
+    if step.quarantined > 0 {
+        words.push_str(&format!(" ({} refused)", step.quarantined));
+    }
+    let length = columns.saturating_sub(words.len() + 6).min(BAR);
+    let share = if total == 0 { 0.0 } else { done as f64 / total as f64 };
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and the length")]
+    let full = (share * length as f64) as usize;
+    format!("  [{}{}] {words}", "━".repeat(full), " ".repeat(length - full))
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 use serde_json::{Value, json};
 
-use super::{Step, verdict};
+use super::{Step, bar, verdict};
 use crate::commands::fake::{Fake, NOW_MS, answer};
 
 fn status(state: &str, completed: u64, delivered: u64, quarantined: u64) -> Value {
@@ -66,4 +66,19 @@ fn last_words() {
     assert_eq!(say(1, 0, 0).unwrap(), "1 session delivered.");
     assert!(say(1, 1, 0).unwrap_err().starts_with("1 session refused"));
     assert!(say(0, 0, 2).unwrap_err().contains("the uploader is paused (link online)"));
+}
+
+#[test]
+fn the_bar_says_how_much_is_done_and_fits() {
+    let step = |delivered, quarantined, left| Step { delivered, quarantined, left };
+    for (step, columns, shown) in [
+        (step(0, 0, 0), 26, "  [              ] 0 of 0"),
+        (step(1, 0, 2), 26, "  [━━━━          ] 1 of 3"),
+        (step(3, 0, 0), 26, "  [━━━━━━━━━━━━━━] 3 of 3"),
+        (step(2, 1, 3), 30, "  [━━━   ] 3 of 6 (1 refused)"),
+        (step(2, 1, 3), 0, "  [] 3 of 6 (1 refused)"),
+    ] {
+        assert_eq!(bar(&step, columns), shown);
+    }
+    assert_eq!(bar(&step(20, 0, 20), 200).matches('━').count(), 20);
 }
