@@ -68,10 +68,10 @@ impl Clock {
         }
     }
 
-    /// The kernel's word that something keeps the wall clock right: how far off it may be. `None`: nothing does.
-    pub fn synchronised(&self) -> Option<Duration> {
+    /// The kernel's word that something keeps the wall clock right, at `now`: how far off it may be. `None`: nothing does.
+    pub fn synchronised(&self, now: &Reading) -> Option<Duration> {
         match self {
-            Clock::System => KERNEL.get().and_then(|ask| ask()),
+            Clock::System => KERNEL.get().and_then(|kernel| kernel.word(now)),
             Clock::Manual(manual) => {
                 manual.synchronised.load(Ordering::Relaxed).then_some(Duration::from_millis(1))
             }
@@ -106,13 +106,40 @@ impl Clock {
 }
 
 /// How the kernel is asked whether the wall clock is synchronised.
-static KERNEL: OnceLock<fn() -> Option<Duration>> = OnceLock::new();
+static KERNEL: OnceLock<Kernel> = OnceLock::new();
+
+/// Milliseconds for which the kernel's word holds, unless the clock is set.
+const WORD_HOLDS_MS: i64 = 100;
+
+struct Kernel {
+    ask: fn() -> Option<Duration>,
+    last: Mutex<Option<(Reading, Option<Duration>)>>,
+}
+
+impl Kernel {
+    /// Each event wants to know: many that come at once are worth one question.
+    fn word(&self, now: &Reading) -> Option<Duration> {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        match *last {
+            Some((asked, word)) if holds(&asked, now) => word,
+            _ => last.insert((*now, (self.ask)())).1,
+        }
+    }
+}
+
+/// Whether what was said at `asked` can be relied on at `now`: soon after, by a clock that was not set meanwhile.
+fn holds(asked: &Reading, now: &Reading) -> bool {
+    let passed_ms = now.boot_ms.saturating_sub(asked.boot_ms);
+    let wall_ms = now.wall_ms.saturating_sub(asked.wall_ms);
+    // Both clocks are read one after the other and cut to milliseconds.
+    (0..WORD_HOLDS_MS).contains(&passed_ms) && passed_ms.abs_diff(wall_ms) <= 2
+}
 
 /// Says how the kernel is asked whether the wall clock is synchronised, and how far off it may be. Until then it counts
 /// as not synchronised. The question takes a system call for which there is no safe wrapper, so the binary brings it.
 pub fn ask_kernel_with(ask: fn() -> Option<Duration>) {
     // The first answer holds.
-    let _ = KERNEL.set(ask);
+    let _ = KERNEL.set(Kernel { ask, last: Mutex::new(None) });
 }
 
 /// A clock that stands still until it is moved.
@@ -202,6 +229,8 @@ fn system_boot_id() -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicUsize;
+
     use super::*;
 
     #[test]
@@ -233,6 +262,33 @@ mod tests {
         }
         assert_eq!(left_of(80, i64::MIN), 80);
         assert_eq!(left_of(-5, 0), 0);
+    }
+
+    #[test]
+    fn the_kernels_word_holds_for_a_moment_by_the_same_clock() {
+        let at = |boot_ms, wall_ms| Reading { boot_ms, wall_ms };
+        let asked = at(5000, BUILT_MS);
+        for (name, now, kept) in [
+            ("the same moment", asked, true),
+            ("soon after", at(5099, BUILT_MS + 99), true),
+            ("clocks read a millisecond apart", at(5010, BUILT_MS + 11), true),
+            ("later", at(5100, BUILT_MS + 100), false),
+            ("set forward", at(5010, BUILT_MS + 13), false),
+            ("set back", at(5010, BUILT_MS), false),
+            ("before it", at(4999, BUILT_MS - 1), false),
+        ] {
+            assert_eq!(holds(&asked, &now), kept, "{name}");
+        }
+    }
+
+    #[test]
+    fn the_kernel_is_asked_anew_when_its_word_no_longer_holds() {
+        static ASKED: AtomicUsize = AtomicUsize::new(0);
+        let ask = || Some(Duration::from_millis(ASKED.fetch_add(1, Ordering::Relaxed) as u64));
+        let kernel = Kernel { ask, last: Mutex::new(None) };
+        let word = |boot_ms| kernel.word(&Reading { boot_ms, wall_ms: BUILT_MS + boot_ms });
+        let ms = |ms| Some(Duration::from_millis(ms));
+        assert_eq!([word(0), word(50), word(99), word(100), word(150)], [ms(0), ms(0), ms(0), ms(1), ms(1)]);
     }
 
     #[tokio::test]

@@ -478,7 +478,7 @@ fn vouched_for(clock: &Clock, trust: Trust, now: &Reading) -> Option<(Source, i6
     if now.wall_ms < BUILT_MS {
         return None;
     }
-    let kernel = if trust == Trust::Endpoint { None } else { clock.synchronised() };
+    let kernel = if trust == Trust::Endpoint { None } else { clock.synchronised(now) };
     match kernel {
         Some(off) => Some((Source::Kernel, i64::try_from(off.as_millis()).unwrap_or(i64::MAX))),
         None if trust == Trust::Rtc => Some((Source::Rtc, RTC_UNCERTAINTY_MS)),
