@@ -14,6 +14,10 @@ type FileId = (u64, u64);
 /// A folder that was changed less than so many milliseconds ago may change again under the same time: some file systems
 /// count in steps of two seconds.
 const SETTLED_MS: i64 = 5000;
+/// The same where the time of the change shows that its file system counts in steps of a clock tick.
+const FINELY_SETTLED_MS: i64 = 100;
+/// Nanoseconds of the coarsest steps below a second that a file system counts in.
+const COARSE_STEP_NS: i64 = 10_000_000;
 
 /// The files that the connection writes to.
 #[derive(Debug, Default)]
@@ -58,8 +62,10 @@ impl Folder {
     }
 
     fn is_settled(&self, wall_ms: i64) -> bool {
-        let changed_ms = self.changed.0.saturating_mul(1000);
-        wall_ms.saturating_sub(changed_ms) > SETTLED_MS
+        let (seconds, nanoseconds) = self.changed;
+        let changed_ms = seconds.saturating_mul(1000).saturating_add(nanoseconds / 1_000_000);
+        let is_fine = nanoseconds % COARSE_STEP_NS != 0;
+        wall_ms.saturating_sub(changed_ms) > if is_fine { FINELY_SETTLED_MS } else { SETTLED_MS }
     }
 }
 
@@ -129,6 +135,20 @@ mod tests {
             assert_eq!(files.look(&path, now + 1), Found::InPlace);
             fs::remove_file(beside(&path, suffix)).unwrap();
             assert_eq!(files.look(&path, now + 1), missed, "{suffix}");
+        }
+    }
+
+    #[test]
+    fn a_folder_is_at_rest_once_its_next_change_must_show() {
+        let settled = |changed, wall_ms| Folder { id: (1, 1), changed }.is_settled(wall_ms);
+        for (name, changed, after) in [
+            ("whole seconds", (1000, 0), SETTLED_MS),
+            ("tenths", (1000, 300_000_000), SETTLED_MS + 300),
+            ("ticks", (1000, 123_456_789), FINELY_SETTLED_MS + 123),
+        ] {
+            assert!(!settled(changed, 1_000_000 + after), "{name}");
+            assert!(settled(changed, 1_000_001 + after), "{name}");
+            assert!(!settled(changed, 999_000), "{name}: changed in the future");
         }
     }
 }

@@ -96,15 +96,15 @@ impl Desk {
         let Ok(mut at_work) = self.at_work.try_lock() else { return };
         let Some(AtWork { core, signal }) = at_work.as_mut() else { return };
         let mut waiting = self.waiting();
-        if waiting.iter().map(|job| job.bytes).sum::<usize>() > BRIEF_BYTES || !core.is_calm() {
+        let bytes: usize = waiting.iter().map(|job| job.bytes).sum();
+        // As a rule another task has committed them all; the journal is not looked at for nothing.
+        if waiting.is_empty() || bytes > BRIEF_BYTES || !core.is_calm() {
             return;
         }
         let mut batch: Vec<Work> = waiting.drain(..).map(|job| job.work).collect();
         drop(waiting);
-        if !batch.is_empty() {
-            let begun = core.begin_calm();
-            self.commit(core, begun, &mut batch, signal);
-        }
+        let begun = core.begin_calm();
+        self.commit(core, begun, &mut batch, signal);
     }
 
     /// Everything in `batch` goes into the transaction that was `begun`; nobody is answered before it is synced.
