@@ -73,8 +73,13 @@ pub(crate) fn load(socket: &Path, pid: u32, clients: usize, per_request: usize, 
         let mut client = Client::connect(socket);
         let key = format!("player-{n}");
         client.start(&key);
+        let began = Instant::now();
+        send_while(&mut client, &key, per_request, |sent| {
+            !limit::is_warm(sent * clients, per_request, began)
+        });
         ready.wait();
-        send_for(&mut client, &key, per_request, time)
+        let started = Instant::now();
+        send_while(&mut client, &key, per_request, |_| started.elapsed() < time)
     });
     let after = spent();
     run.device_bytes = after.0 - before.0;
@@ -82,18 +87,30 @@ pub(crate) fn load(socket: &Path, pid: u32, clients: usize, per_request: usize, 
     run
 }
 
+/// Where senders wait for each other before they begin.
+pub(crate) struct Start(Barrier);
+
+impl Start {
+    pub(crate) fn wait(&self) {
+        // All are there; then, what was to be seen before they begin has been seen.
+        self.0.wait();
+        self.0.wait();
+    }
+}
+
 /// So many senders, each on a thread, that wait for each other before they begin; what `before` sees just then.
 pub(crate) fn side_by_side<T>(
     clients: usize,
     before: impl FnOnce() -> T,
-    send: impl Fn(usize, &Barrier) -> Run + Sync,
+    send: impl Fn(usize, &Start) -> Run + Sync,
 ) -> (Run, T) {
-    let ready = Barrier::new(clients + 1);
+    let ready = Start(Barrier::new(clients + 1));
     std::thread::scope(|scope| {
         let (ready, send) = (&ready, &send);
         let senders: Vec<_> = (0..clients).map(|n| scope.spawn(move || send(n, ready))).collect();
+        ready.0.wait();
         let before = before();
-        ready.wait();
+        ready.0.wait();
         let started = Instant::now();
         let mut run = Run::default();
         for sender in senders {
@@ -106,11 +123,10 @@ pub(crate) fn side_by_side<T>(
     })
 }
 
-fn send_for(client: &mut Client, key: &str, per_request: usize, time: Duration) -> Run {
+fn send_while(client: &mut Client, key: &str, per_request: usize, more: impl Fn(usize) -> bool) -> Run {
     let (mut events, mut request) = (Events::new(), Vec::new());
     let mut run = Run::default();
-    let started = Instant::now();
-    while started.elapsed() < time {
+    while more(run.waits.len()) {
         events.request(key, per_request, &mut request);
         let began = Instant::now();
         client.send(&request);
