@@ -182,10 +182,14 @@ impl Default for Trouble {
 
 impl Trouble {
     fn is_over(&mut self, path: &Path) {
-        if self.is_gone {
+        self.is_back(path);
+        *self = Trouble::default();
+    }
+
+    fn is_back(&mut self, path: &Path) {
+        if std::mem::take(&mut self.is_gone) {
             tracing::warn!("the socket {} was taken away and is back: players can connect", path.display());
         }
-        *self = Trouble::default();
     }
 
     fn cannot_put_back(&mut self, path: &Path, error: &SocketError) {
@@ -198,6 +202,7 @@ impl Trouble {
     }
 
     fn cannot_watch(&mut self, path: &Path, error: &io::Error) {
+        self.is_back(path);
         if self.is_new(error) {
             tracing::warn!(
                 "the socket {} cannot be watched: if somebody removes it, that is noticed late: {error}",

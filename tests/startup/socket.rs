@@ -3,12 +3,11 @@
 use std::fs;
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixListener;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::service::{BINARY, Connection, Place, Service, connect, wait_for};
+use crate::service::{Connection, Place, Service, connect, wait_for};
 use crate::{NOWHERE, mode, refused};
 
 #[test]
@@ -72,17 +71,7 @@ fn modes_are_as_promised_under_any_umask() {
         place.configure(NOWHERE, &extra);
         // The harness waits at the usual place.
         std::os::unix::fs::symlink(&socket, place.socket()).unwrap();
-        let service = place.start_with(|command| {
-            let run = format!("umask {umask}; exec \"$0\" \"$@\"");
-            let mut shell = Command::new("sh");
-            shell.args(["-c", &run, BINARY]).args(command.get_args());
-            shell.env_clear().envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
-            shell.current_dir(place.dir.path()).arg0("sh");
-            shell.stderr(
-                fs::OpenOptions::new().create(true).append(true).open(place.dir.path().join("log")).unwrap(),
-            );
-            *command = shell;
-        });
+        let service = place.start_through(&["sh", "-c", &format!("umask {umask}; exec \"$0\" \"$@\"")]);
         service.play("one");
         let state = place.journal().parent().unwrap().to_owned();
         assert_eq!(mode(&socket), 0o660, "umask {umask}");
@@ -245,4 +234,53 @@ fn a_socket_that_somebody_else_listens_on_meanwhile_is_not_stolen() {
     wait_for("the reason again", || (said(&place, &holder) > 1).then_some(()));
     assert!(service.stop().success());
     assert!(socket.exists(), "not ours to remove");
+}
+
+#[test]
+#[cfg_attr(not(target_os = "linux"), ignore = "nothing tells of it there")]
+fn a_folder_that_cannot_be_made_again_is_made_once_it_can_be() {
+    let (place, socket) = place();
+    let service = place.start();
+    let mut standing = service.connect().unwrap();
+    assert_answers(&mut standing);
+    let dir = socket.parent().unwrap();
+    fs::rename(dir, dir.with_extension("old")).unwrap();
+    fs::write(dir, "my notes").unwrap();
+    wait_for("the reason", || {
+        (said(&place, "cannot be put back: making the socket's folder") > 0).then_some(())
+    });
+    assert_answers(&mut standing);
+    assert_eq!(fs::read_to_string(dir).unwrap(), "my notes");
+    fs::remove_file(dir).unwrap();
+    assert_comes_back("the file is gone", &socket, BACK);
+    assert_answers(&mut standing);
+    assert_eq!(mode(dir), 0o750);
+    assert_eq!(said(&place, "was taken away and is back"), 1, "{}", place.log_text());
+}
+
+/// A service to which the kernel refuses to tell of files, if that can be had here.
+fn unwatched(place: &Place) -> Option<Service<'_>> {
+    let line = "echo 0 > /proc/sys/user/max_inotify_instances && exec \"$0\" \"$@\"";
+    let through = ["unshare", "--user", "--map-root-user", "sh", "-c", line];
+    let tried = Command::new(through[0]).args(&through[1..]).arg("true").status();
+    if !tried.is_ok_and(|status| status.success()) {
+        eprintln!("skipped: no user namespaces here");
+        return None;
+    }
+    Some(place.start_through(&through))
+}
+
+#[test]
+#[cfg_attr(not(target_os = "linux"), ignore = "nothing tells of it there")]
+fn without_word_from_the_kernel_a_socket_is_back_a_little_later() {
+    let (place, socket) = place();
+    let Some(service) = unwatched(&place) else { return };
+    let mut standing = service.connect().unwrap();
+    assert_answers(&mut standing);
+    wait_for("the warning", || (said(&place, "cannot be watched") > 0).then_some(()));
+    fs::remove_file(&socket).unwrap();
+    assert_comes_back("it was removed", &socket, BACK);
+    assert_answers(&mut standing);
+    wait_for("the news", || (said(&place, "was taken away and is back") > 0).then_some(()));
+    assert_eq!(said(&place, "cannot be watched"), 1, "{}", place.log_text());
 }

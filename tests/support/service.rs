@@ -210,6 +210,18 @@ impl Place {
         self.start_with(|_| {})
     }
 
+    /// Starts the service through another program, which runs what its last arguments say.
+    pub(crate) fn start_through(&self, program: &[&str]) -> Service<'_> {
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.log()).unwrap();
+        self.start_with(|command| {
+            let mut outer = Command::new(program[0]);
+            outer.args(&program[1..]).arg(BINARY).args(command.get_args());
+            outer.env_clear().envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+            outer.current_dir(self.dir.path()).stderr(log);
+            *command = outer;
+        })
+    }
+
     /// Starts the service with changes to how it is called.
     pub(crate) fn start_with(&self, change: impl FnOnce(&mut Command)) -> Service<'_> {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.log()).unwrap();
