@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 
-/// The longest that one input may take, by the processor's clock: 100 ms as it is shipped. Here the sanitizer, the
-/// counters of coverage and the assertions make it at least four times as slow, so what is too slow is never missed;
-/// some inputs become over ten times as slow, and a failure counts if `cargo test --release --test fuzz` has it too.
+/// The longest that one input may take, by the processor's clock. As shipped it is 100 ms, to which `cargo test --release
+/// --test fuzz` holds the kept corpus; here the sanitizer, the counters of coverage and the assertions make everything
+/// several times as slow, some inputs over ten times. A failure counts if the other has it too.
 const MOST: Duration = Duration::from_millis(400);
 
 /// The slowest so far, from where it is worth a line.
