@@ -27,17 +27,24 @@ const DIGITS: usize = 6;
 /// Where a journal that is set aside now goes. A counter comes before the date: the clock may be wrong.
 pub(super) fn name(path: &Path, now: &Reading) -> io::Result<PathBuf> {
     let tags = tags(path)?;
-    if let Some(newest) = tags.last() {
-        let newest = beside(path, &format!("{DAMAGED}{newest}"));
-        let both = |companion: &&str| beside(path, companion).exists() && beside(&newest, companion).exists();
-        // A crash came behind the move of the main file: what is left of its companions goes there.
-        if !path.exists() && newest.exists() && !COMPANIONS[1..].iter().any(both) {
-            return Ok(newest);
-        }
+    if let Some(begun) = begun(path, &tags) {
+        return Ok(begun);
     }
     let number = tags.last().map_or(0, |tag| number(tag)) + 1;
     let date = crate::clock::rfc3339(now.wall_ms).replace([':', '.'], "-");
     Ok(beside(path, &format!("{DAMAGED}{number:0DIGITS$}-{date}")))
+}
+
+/// Whether a crash came behind the move of the main file.
+pub(super) fn is_begun(path: &Path) -> io::Result<bool> {
+    Ok(begun(path, &tags(path)?).is_some())
+}
+
+/// Where the main file was moved before a crash: what is left of its companions goes there.
+fn begun(path: &Path, tags: &[String]) -> Option<PathBuf> {
+    let newest = beside(path, &format!("{DAMAGED}{}", tags.last()?));
+    let both = |companion: &&str| beside(path, companion).exists() && beside(&newest, companion).exists();
+    (!path.exists() && newest.exists() && !COMPANIONS[1..].iter().any(both)).then_some(newest)
 }
 
 /// The counter in a tag; 0 where there is none, so that those without are the oldest.

@@ -82,6 +82,11 @@ fn take(path: &Path) -> Result<File, OpenError> {
 pub(super) fn open_files(path: &Path, now: &Reading) -> Result<(Connection, Option<SetAside>), OpenError> {
     replace::take_up_interrupted(path, now)?;
     let finished = replace::finish(path, now)?;
+    let failed = |source| OpenError::Io { doing: "looking at", path: path.to_owned(), source };
+    if files::is_beheaded(path).map_err(failed)? {
+        tracing::warn!("the journal's main file is empty or gone, other files of it are there");
+        return replace::begin_anew(path, now);
+    }
     match look_and_connect(path) {
         Err(OpenError::Sqlite { source, .. }) if is_damage(&source) => {
             tracing::warn!("the journal cannot be read: {source}");

@@ -111,6 +111,21 @@ pub(super) fn lock(path: &Path) -> Result<File, OpenError> {
     Ok(lock)
 }
 
+/// Bytes of a WAL before its first frame.
+const WAL_HEADER: u64 = 32;
+
+/// Whether the main file is gone, or empty, of a journal that was in use: its WAL still holds something, or its reserve is
+/// there, which is made when the main file is on disk. SQLite would take it for a new one and drop the WAL.
+pub(super) fn is_beheaded(path: &Path) -> io::Result<bool> {
+    let length = |path: &Path| match fs::metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
+        found => found.map(|file| file.len()),
+    };
+    // A single byte is nothing to SQLite either.
+    Ok(length(path)? <= 1
+        && (length(&beside(path, "-wal"))? > WAL_HEADER || length(&beside(path, ".reserve"))? > 0))
+}
+
 /// Makes the directory entry of a new journal durable before anything in it is acknowledged.
 pub(super) fn sync_dir(path: &Path) -> Result<(), OpenError> {
     let dir = folder(path);

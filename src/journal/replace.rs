@@ -17,20 +17,26 @@ use crate::clock::Reading;
 pub(super) struct SetAside {
     /// Where it was put.
     pub(super) path: PathBuf,
-    /// What was saved of it; `None` when another process did and was interrupted, or when nothing could be.
+    /// What was saved of it; `None` when another process did and was interrupted.
     pub(super) salvaged: Option<Salvaged>,
 }
 
 impl SetAside {
     /// Says what happened.
     pub(super) fn tell(&self) {
-        let path = self.path.display();
+        let is_kept = MOVED.iter().any(|suffix| beside(&self.path, suffix).exists());
+        let kept = if is_kept {
+            format!("it was kept as {}", self.path.display())
+        } else {
+            "nothing was left of it".to_owned()
+        };
         match &self.salvaged {
-            None => tracing::error!("the journal was damaged; it was kept as {path} and a new one was begun"),
-            Some(Salvaged { sessions, quarantined, events, lost, consent_unknown }) => {
+            None => tracing::error!("the journal was damaged; {kept} and a new one was begun"),
+            Some(Salvaged { sessions, quarantined, events, lost, uncounted, consent_unknown }) => {
+                let at_least = if *uncounted { "at least " } else { "" };
                 tracing::error!(
-                    "the journal was damaged; it was kept as {path} and a new one was begun: {sessions} sessions \
-                     saved, {quarantined} set apart as corrupt, {events} events in them, {lost} events lost"
+                    "the journal was damaged; {kept} and a new one was begun: {sessions} sessions saved, \
+                     {quarantined} set apart as corrupt, {events} events in them, {at_least}{lost} events lost"
                 );
                 if *consent_unknown {
                     tracing::error!(
@@ -47,6 +53,10 @@ impl SetAside {
 pub(super) fn begin_anew(path: &Path, now: &Reading) -> Result<(Connection, Option<SetAside>), OpenError> {
     let set_aside = replace(path, now)?;
     let conn = schema::connect(path)?;
+    if set_aside.salvaged.is_some_and(|salvaged| salvaged.consent_unknown) {
+        let failed = |source| OpenError::Sqlite { path: path.to_owned(), source };
+        salvage::hold_back(&conn).map_err(failed)?;
+    }
     aside::tidy(path);
     Ok((conn, Some(set_aside)))
 }
@@ -75,7 +85,8 @@ fn replace(path: &Path, now: &Reading) -> Result<SetAside, OpenError> {
             tracing::error!("nothing could be saved of the damaged journal: {error}");
             let aside = set_aside(path, now)?;
             remove(&part).map_err(io("removing", &part))?;
-            return Ok(SetAside { path: aside, salvaged: None });
+            let nothing = Salvaged { uncounted: true, consent_unknown: true, ..Salvaged::default() };
+            return Ok(SetAside { path: aside, salvaged: Some(nothing) });
         }
     };
     File::open(&part).and_then(|file| file.sync_all()).map_err(io("syncing", &part))?;
@@ -147,7 +158,9 @@ fn set_aside(path: &Path, now: &Reading) -> Result<PathBuf, OpenError> {
 /// What a crash behind the first of these moves left: the rest goes where the main file is. A rollback journal alone is
 /// what a crash leaves of a journal that was being made; SQLite sees to that.
 pub(super) fn take_up_interrupted(path: &Path, now: &Reading) -> Result<(), OpenError> {
-    if beside(path, "-wal").exists() && !path.exists() {
+    let failed =
+        |source| OpenError::Io { doing: "looking for what was set aside of", path: path.to_owned(), source };
+    if beside(path, "-wal").exists() && !path.exists() && aside::is_begun(path).map_err(failed)? {
         set_aside(path, now)?;
     }
     Ok(())

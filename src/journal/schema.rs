@@ -39,7 +39,11 @@ pub(super) fn no_files() -> rusqlite::Result<Connection> {
 /// Whether it is a database, and by its header another program's.
 pub(super) fn is_foreign(path: &Path) -> io::Result<bool> {
     let mut header = [0; 72];
-    match File::open(path)?.read_exact(&mut header) {
+    let mut file = match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        file => file?,
+    };
+    match file.read_exact(&mut header) {
         Err(_) => Ok(false),
         Ok(()) => {
             Ok(header.starts_with(b"SQLite format 3\0") && header[68..] != APPLICATION_ID.to_be_bytes())

@@ -8,6 +8,7 @@ mod journal;
 #[path = "../support/service.rs"]
 mod service;
 
+mod beheaded;
 mod cases;
 mod foreign;
 mod harm;

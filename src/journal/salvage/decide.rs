@@ -47,6 +47,13 @@ pub(super) struct Lost {
     pub(super) detail: &'static str,
 }
 
+impl Lost {
+    /// What nobody can count: it is listed all the same.
+    pub(super) fn uncounted() -> Lost {
+        Lost { owner: 0, name: Loss::Corrupt, key: None, events: 0, detail: UNCOUNTED }
+    }
+}
+
 /// What the new journal is to hold.
 #[derive(Debug, Default)]
 pub(super) struct Decision {
@@ -90,6 +97,8 @@ impl Columns<'_> {
 const GONE: &str = "events that could not be read any more";
 const ROW_GONE: &str = "its session's row could not be read any more";
 const UNKNOWN: &str = "sessions of which nothing could be read any more";
+const UNCOUNTED: &str =
+    "the totals could not be read any more: there may have been more events than were counted";
 const LIST_GONE: &str = "the list of these losses could not be read any more";
 
 /// Decides about everything that was found.

@@ -124,6 +124,11 @@ impl Finds {
         self.settings_page.is_some_and(|page| !self.unsound.contains(&page))
     }
 
+    /// Whether any total was found: without them nobody knows how much there was.
+    pub(super) fn has_totals(&self) -> bool {
+        self.rows.contains_key("counters")
+    }
+
     pub(super) fn has_consent(&self) -> bool {
         self.setting("consent").is_some()
     }

@@ -18,11 +18,12 @@ use std::path::Path;
 
 use rusqlite::Connection;
 
-use self::decide::{Columns, Fate, decide};
+use self::decide::{Columns, Fate, Lost, decide};
 use self::finds::Finds;
 use self::pages::Pages;
 use super::seal;
 use crate::clock::Reading;
+use crate::session::Consent;
 
 /// Why nothing could be copied.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +45,8 @@ pub(super) struct Salvaged {
     pub(super) events: u64,
     /// Events that are gone.
     pub(super) lost: i64,
+    /// There may have been more of them: the books are gone too.
+    pub(super) uncounted: bool,
     /// Nobody knows any more whether the person had opted out.
     pub(super) consent_unknown: bool,
 }
@@ -63,6 +66,12 @@ pub(super) fn log_is_damaged(path: &Path) -> io::Result<bool> {
 pub(super) fn schema_of(path: &Path, tables: &[seal::Table]) -> io::Result<Option<i64>> {
     let pages = Pages::open(path)?;
     Ok(Finds::gather(&pages, tables)?.schema())
+}
+
+/// Whether the person had opted out is not known: nothing is sent until somebody says so.
+pub(super) fn hold_back(conn: &Connection) -> rusqlite::Result<()> {
+    let pending = format!("\"{}\"", Consent::Pending.as_str());
+    conn.execute("INSERT OR IGNORE INTO settings (name, value) VALUES ('consent', ?1)", [pending]).map(drop)
 }
 
 /// Copies what proves itself from the files at `path` into `conn`, an empty journal.
@@ -91,6 +100,10 @@ pub(super) fn copy(
         consent_unknown: !(finds.knows_settings() || finds.has_consent() || foreign && finds.is_empty()),
         ..Salvaged::default()
     };
+    salvaged.uncounted = !finds.has_totals() && (salvaged.consent_unknown || salvaged.lost > 0);
+    if salvaged.uncounted {
+        decision.lost.push(Lost::uncounted());
+    }
     let tx = conn.transaction()?;
     write::others(&tx, &finds, &decision, &tables, salvaged.consent_unknown, now)?;
     write::sessions(&tx, &mut decision, sessions, now)?;

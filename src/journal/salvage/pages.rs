@@ -23,7 +23,7 @@ pub(super) struct Version {
 
 /// The files of a journal.
 pub(super) struct Pages {
-    file: File,
+    file: Option<File>,
     length: u64,
     wal: Option<Wal>,
     free: HashSet<u32>,
@@ -33,8 +33,11 @@ pub(super) struct Pages {
 impl Pages {
     /// Opens the files to be read. A file that is not there has no pages.
     pub(super) fn open(path: &Path) -> io::Result<Pages> {
-        let file = File::open(path)?;
-        let length = file.metadata()?.len();
+        let file = match File::open(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            file => Some(file?),
+        };
+        let length = file.as_ref().map_or(Ok(0), |file| file.metadata().map(|file| file.len()))?;
         let wal = Wal::open(&beside(path, "-wal"))?;
         let in_file = u32::try_from(length.div_ceil(PAGE as u64)).unwrap_or(u32::MAX);
         let count = match wal.as_ref().and_then(Wal::pages_after) {
@@ -64,12 +67,10 @@ impl Pages {
     /// A page of the main file; the end of a file that was cut within a page reads as zeros.
     fn main(&self, no: u32) -> io::Result<Option<Vec<u8>>> {
         let at = u64::from(no - 1) * PAGE as u64;
-        if at >= self.length {
-            return Ok(None);
-        }
+        let Some(mut file) = self.file.as_ref().filter(|_| at < self.length) else { return Ok(None) };
         let mut bytes = Vec::with_capacity(PAGE);
-        (&self.file).seek(SeekFrom::Start(at))?;
-        (&self.file).take(PAGE as u64).read_to_end(&mut bytes)?;
+        file.seek(SeekFrom::Start(at))?;
+        file.take(PAGE as u64).read_to_end(&mut bytes)?;
         bytes.resize(PAGE, 0);
         Ok(Some(bytes))
     }

@@ -11,7 +11,6 @@ use super::pages::Pages;
 use super::{Trouble, record};
 use crate::clock::{Reading, rfc3339};
 use crate::journal::seal::Table;
-use crate::session::Consent;
 
 /// Inserts rows that prove themselves as they are; what the new journal's own rules refuse is left out.
 fn insert(tx: &Transaction<'_>, table: &Table, values: &[Value]) -> rusqlite::Result<bool> {
@@ -40,8 +39,7 @@ pub(super) fn others(
         }
     }
     if consent_unknown {
-        let pending = format!("\"{}\"", Consent::Pending.as_str());
-        tx.execute("INSERT OR REPLACE INTO settings (name, value) VALUES ('consent', ?1)", [pending])?;
+        super::hold_back(tx)?;
     }
     let mut counter = tx.prepare("INSERT INTO counters (owner, name, value) VALUES (?1, ?2, ?3)")?;
     for ((owner, name), value) in &decision.counters {
