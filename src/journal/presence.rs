@@ -51,8 +51,14 @@ pub(super) enum Found {
     LockGone,
 }
 
+/// Whether it is not there, or its folder is none any more.
+fn is_gone(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
+
+/// A link is another file than what it leads to: SQLite puts the WAL beside the latter.
 fn id_of(path: &Path) -> io::Result<FileId> {
-    fs::metadata(path).map(|file| (file.dev(), file.ino()))
+    fs::symlink_metadata(path).map(|file| (file.dev(), file.ino()))
 }
 
 impl Folder {
@@ -96,7 +102,7 @@ impl Files {
     fn look_at_each(&self, path: &Path) -> Found {
         let differs = |known: Option<FileId>, path: &Path| match (known, id_of(path)) {
             // Also when it was gone before it could be looked at: an open connection has made them all.
-            (_, Err(error)) if error.kind() == io::ErrorKind::NotFound => Some(Found::Gone),
+            (_, Err(error)) if is_gone(&error) => Some(Found::Gone),
             // A folder that cannot be searched says nothing about what is in it.
             (None, _) | (Some(_), Err(_)) => None,
             (Some(known), Ok(now)) => (known != now).then_some(Found::Replaced),

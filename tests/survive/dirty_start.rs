@@ -121,16 +121,53 @@ fn dirty_start_taken_away_and_stopped_in_good_order() {
 
 #[test]
 fn dirty_start_another_file_in_its_place_is_not_written_to() {
+    let putting: [(&str, fn(&Place)); 2] = [
+        ("another file", |place| {
+            fs::remove_file(place.journal()).unwrap();
+            fs::write(place.journal(), "somebody's notes").unwrap();
+        }),
+        ("a link to where it was moved", |place| {
+            let moved = place.dir.path().join("moved.db");
+            fs::rename(place.journal(), &moved).unwrap();
+            std::os::unix::fs::symlink(&moved, place.journal()).unwrap();
+        }),
+    ];
+    for (what, put) in putting {
+        let place = Place::new(NOWHERE, QUICK);
+        let mut books = Books::default();
+        let service = place.start();
+        record(&service, &mut books, "a");
+        put(&place);
+        let there = fs::read(place.journal()).unwrap();
+        let Came::Refused(answer) = books.record(&mut service.connect(), "a", 1, 0) else {
+            panic!("{what}: taken")
+        };
+        assert_eq!((answer.status, &answer.json()["reason"]), (503, &Value::from("storage")), "{what}");
+        assert!(answer.text().contains("restart"), "{what}: {}", answer.text());
+        assert!(fs::read(place.journal()).unwrap() == there, "{what}");
+    }
+}
+
+#[test]
+fn dirty_start_a_file_in_the_folders_place_stops_intake_until_it_goes() {
     let place = Place::new(NOWHERE, QUICK);
     let mut books = Books::default();
     let service = place.start();
     record(&service, &mut books, "a");
-    fs::remove_file(place.journal()).unwrap();
-    fs::write(place.journal(), "somebody's notes").unwrap();
+    let dir = place.journal().parent().unwrap().to_owned();
+    remove_folder(&place);
+    fs::write(&dir, "somebody's notes").unwrap();
     let Came::Refused(answer) = books.record(&mut service.connect(), "a", 1, 0) else { panic!("taken") };
     assert_eq!((answer.status, &answer.json()["reason"]), (503, &Value::from("storage")));
-    assert!(answer.text().contains("restart"), "{}", answer.text());
-    assert_eq!(fs::read(place.journal()).unwrap(), b"somebody's notes");
+    assert_eq!(fs::read(&dir).unwrap(), b"somebody's notes");
+    fs::remove_file(&dir).unwrap();
+    wait_for("intake to go on", || match books.record(&mut service.connect(), "a", 1, 0) {
+        Came::Refused(_) => None,
+        _ => Some(()),
+    });
+    service.kill();
+    let service = place.start();
+    assert_eq!(service.status()["events"]["stored"], books.acknowledged());
 }
 
 #[test]
