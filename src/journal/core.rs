@@ -26,6 +26,11 @@ use crate::session::{self, Consent, Key, Why};
 /// Rough cost of an event's row besides its body, for the quotas.
 pub(super) const ROW_BYTES: i64 = 120;
 
+/// Bytes of a page in the WAL.
+const WAL_FRAME: i64 = schema::PAGE_BYTES + 24;
+/// Bytes that the WAL may be longer than it need be.
+const WAL_SLACK: i64 = 64 << 10;
+
 /// Pages given back after each commit on a full disk: as much as a WAL of little room holds.
 const SHRINK_PAGES: i64 = 64;
 
@@ -424,7 +429,11 @@ impl Core {
     }
 
     fn limit_wal(&self) -> rusqlite::Result<()> {
-        self.conn.pragma_update(None, "wal_autocheckpoint", self.reserve.wal_pages())
+        let pages = self.reserve.wal_pages();
+        // What one large commit lengthened it by is given back when it begins anew; not what any commit does.
+        let most = pages * WAL_FRAME + WAL_SLACK;
+        self.conn.pragma_update_and_check(None, "journal_size_limit", most, |_| Ok(()))?;
+        self.conn.pragma_update(None, "wal_autocheckpoint", pages)
     }
 
     /// A write found no space.

@@ -29,7 +29,7 @@ impl Core {
         }
         let Some(refusal) = self.lacks_room(append.owner, new)? else { return Ok(()) };
         // Nothing is thrown away for a request that would be refused all the same.
-        if new + QUOTA_RESERVE > self.policy.max_bytes || new > self.share_of(append.owner) {
+        if new > self.room() || new > self.share_of(append.owner) {
             return Err(refusal);
         }
         self.make_room(append.owner, new)?;
@@ -41,8 +41,11 @@ impl Core {
 
     fn lacks_room(&mut self, owner: u32, new: i64) -> Result<Option<Refusal>, Refusal> {
         if self.lacks_pages(new)? {
-            let (used, max) = (self.used_bytes()?, self.policy.max_bytes);
-            let detail = format!("it holds {used} of at most {max} bytes (journal.max_bytes)");
+            let (used, room, max) = (self.used_bytes()?, self.room(), self.policy.max_bytes);
+            let detail = format!(
+                "events may take {room} of {max} bytes (journal.max_bytes), the rest is for its log and for deliveries; \
+                 {used} are taken"
+            );
             return Ok(Some(Refusal::Full(detail)));
         }
         let (mine, most) = (self.taken_by(owner), self.share_of(owner));
@@ -58,10 +61,15 @@ impl Core {
     fn share_of(&self, owner: u32) -> i64 {
         let others: i64 =
             self.taken.iter().filter(|(user, _)| **user != owner).map(|(_, bytes)| *bytes).sum();
-        let left = (self.policy.max_bytes - QUOTA_RESERVE - others).max(0);
+        let left = (self.room() - others).max(0);
         let whole = i128::from(self.policy.max_bytes.max(1));
         let share = i128::from(left) * i128::from(self.policy.max_bytes_per_user) / whole;
         i64::try_from(share).unwrap_or(i64::MAX)
+    }
+
+    /// Bytes that the main file may come to by what is recorded: the WAL and the reserve take room too.
+    fn room(&self) -> i64 {
+        self.policy.max_bytes - QUOTA_RESERVE - self.reserve.with_wal()
     }
 
     /// Whether so many bytes more do not fit.
@@ -72,7 +80,7 @@ impl Core {
             self.spare -= at_most;
             return Ok(false);
         }
-        let free = self.policy.max_bytes - QUOTA_RESERVE - self.used_bytes()?;
+        let free = self.room() - self.used_bytes()?;
         self.spare = free - at_most;
         Ok(new > free)
     }

@@ -58,6 +58,11 @@ impl Reserve {
         i64::try_from(self.bytes / 2).unwrap_or(i64::MAX) / PAGE_BYTES
     }
 
+    /// Bytes that it and the WAL take on the disk.
+    pub(super) fn with_wal(&self) -> i64 {
+        i64::try_from(self.bytes).unwrap_or(i64::MAX / 2) + self.wal_pages() * PAGE_BYTES
+    }
+
     /// Holds the blocks, trying not more often than once a second. Answers whether they had to be taken.
     pub(super) fn take(&mut self, now_ms: i64) -> io::Result<bool> {
         match self.state {

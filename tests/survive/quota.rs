@@ -112,3 +112,25 @@ fn quota_eviction_takes_whole_completed_sessions_oldest_first_and_counts_each() 
     assert_eq!(rows.len(), evicted.len());
     assert!(rows.iter().all(|(key, events)| key.starts_with('s') && *events == 20), "{rows:?}");
 }
+
+#[test]
+fn quota_all_files_together_stay_below_it() {
+    let endpoint = Endpoint::start([]);
+    endpoint.whenever("", Act::Answer(Reply::new(503, "")));
+    for mebibytes in [1, 2, 8] {
+        let room = format!("{SMALL}\njournal.max_bytes = {}", mebibytes << 20);
+        let place = Place::new(&endpoint.url(), &room);
+        let service = place.start();
+        let mut books = Books::default();
+        let recorded = fill(&service, &mut books, "s", 1000);
+        let status = service.status();
+        let dir = place.journal().parent().unwrap().to_owned();
+        let files = std::fs::read_dir(dir).unwrap().map(|file| file.unwrap().metadata().unwrap().len());
+        let all: u64 = files.sum();
+        eprintln!("figure: {recorded} sessions, {all} bytes of {mebibytes} MiB; {}", status["journal"]);
+        assert!(all <= mebibytes << 20, "{all} bytes of {mebibytes} MiB");
+        assert!(status["journal"]["bytes"].as_u64().unwrap() <= all, "{status}");
+        // Most of it is for events all the same.
+        assert!(recorded as u64 * 80_000 > (mebibytes << 20) / 4, "{recorded}");
+    }
+}
