@@ -134,7 +134,11 @@ impl Core {
             let why = if open.times.closed_ms.is_some() { Why::End } else { Why::Complete };
             self.complete(id, why)?;
         }
-        self.state_of(id)
+        let (state, why) = self.state_of(id)?;
+        if why.is_ours() {
+            self.note_own_end(id, Why::Complete)?;
+        }
+        Ok((state, why))
     }
 
     /// Takes a session out of the journal. What had not been delivered is counted and written down as a loss.

@@ -34,12 +34,17 @@ impl Closed {
     }
 }
 
+/// What the player said of the end of a session that we had completed, if it has.
+fn ended_later(course: &str) -> Option<Why> {
+    serde_json::from_str::<&str>(course).ok().and_then(Why::parse)
+}
+
 impl Core {
     pub(super) fn find_closed(&self, owner: u32, key: &str) -> Result<Option<Closed>, Refusal> {
         Ok(self
             .conn
             .prepare_cached(
-                "SELECT id, generation, state, why, coalesce(max_seq, -1) FROM sessions
+                "SELECT id, generation, state, why, coalesce(max_seq, -1), course FROM sessions
                  WHERE owner = ?1 AND key = ?2
                      AND NOT EXISTS (SELECT 1 FROM sessions later WHERE later.continues = sessions.id)
                  ORDER BY generation DESC LIMIT 1",
@@ -49,7 +54,12 @@ impl Core {
                     id: row.get(0)?,
                     generation: row.get(1)?,
                     state: State::parse(row.get_ref(2)?.as_str()?).unwrap_or(State::Completed),
-                    why: row.get_ref(3)?.as_str_or_null()?.and_then(Why::parse).unwrap_or(Why::Complete),
+                    why: match row.get_ref(5)?.as_str_or_null()?.and_then(ended_later) {
+                        Some(own) => own,
+                        None => {
+                            row.get_ref(3)?.as_str_or_null()?.and_then(Why::parse).unwrap_or(Why::Complete)
+                        }
+                    },
                     max_seq: row.get(4)?,
                 })
             })
@@ -66,6 +76,9 @@ impl Core {
         };
         let late_end = |(at, _): &(usize, i64)| append.events[*at].kind == EventType::SessionEnd;
         if plan.fresh.iter().all(late_end) {
+            if closed.can_go_on() && !plan.fresh.is_empty() {
+                self.note_own_end(closed.id, Why::End)?;
+            }
             let seq = if plan.fresh.is_empty() { plan.last_seq } else { closed.max_seq };
             return Ok(Appended {
                 state: closed.state,
@@ -83,6 +96,16 @@ impl Core {
         }
         self.check_room(append, &plan)?;
         self.go_on(closed, append, &plan)
+    }
+
+    /// The player ended a session that we had completed before: nothing goes on in a successor from then on. That takes
+    /// the place of what a successor would go on from.
+    pub(super) fn note_own_end(&self, id: i64, why: Why) -> Result<(), Refusal> {
+        let own = serde_json::Value::from(why.as_str()).to_string();
+        self.conn
+            .prepare_cached("UPDATE sessions SET course = ?2 WHERE id = ?1")?
+            .execute(params![id, own])?;
+        Ok(())
     }
 
     /// The same for the sessions that an open one continues.

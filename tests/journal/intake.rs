@@ -187,7 +187,7 @@ async fn users_do_not_see_each_other() {
 async fn one_user_cannot_fill_the_others_room() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("journal.db");
-    let small = Policy { max_bytes_per_user: 100_000, ..policy() };
+    let small = Policy { max_bytes_per_user: 110_000, ..policy() };
     let open = Open::with(&path, &clock(), small.clone()).unwrap();
     let large = |n: u64| NewEvent { body: format!("\"{}\"", "x".repeat(30_000)).into(), ..ping(n) };
     open.journal.append(append("a", vec![start(), large(1), large(2), large(3)])).await.unwrap();

@@ -61,6 +61,43 @@ async fn what_comes_after_our_own_end_goes_on_in_a_successor() {
 }
 
 #[tokio::test]
+async fn the_players_own_end_holds_also_when_ours_came_first() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("journal.db");
+    let clock = clock();
+    let open = Open::at(&path, &clock);
+    for key in ["ended", "completed", "neither"] {
+        let start = full(EventType::SessionStart, r#"{"playhead":0,"sessionDetails":{"name":"n"}}"#);
+        open.journal.append(append(key, vec![start])).await.unwrap();
+    }
+    clock.advance(Duration::from_secs(600));
+    let end = || full(EventType::SessionEnd, r#"{"playhead":9}"#);
+    let late = open.journal.append(append("ended", vec![end()])).await.unwrap();
+    assert_eq!((late.recorded, late.state), (0, State::Completed));
+    assert_eq!(open.journal.complete(ME, "completed".into()).await.unwrap(), (State::Completed, Why::Idle));
+
+    // After a restart as well.
+    open.close();
+    let open = Open::at(&path, &clock);
+    let ping = || full(EventType::Ping, r#"{"playhead":10}"#);
+    let again = full(EventType::SessionStart, r#"{"playhead":0,"sessionDetails":{"name":"n"}}"#);
+    for (key, own) in [("ended", Why::End), ("completed", Why::Complete)] {
+        for event in [ping(), again.clone()] {
+            let refused = open.journal.append(append(key, vec![event])).await;
+            assert!(
+                matches!(&refused, Err(Refusal::Completed { why, .. }) if *why == own),
+                "{key}: {refused:?}"
+            );
+        }
+        assert_eq!(open.journal.append(append(key, vec![end()])).await.unwrap().recorded, 0, "{key}");
+        assert_eq!(open.journal.detail(ME, key.into()).await.unwrap().summary.why, Some(Why::Idle));
+    }
+    let goes_on = open.journal.append(append("neither", vec![ping()])).await.unwrap();
+    assert_eq!(goes_on.continues_as.as_deref(), Some("neither~2"));
+    open.close();
+}
+
+#[tokio::test]
 async fn a_playhead_that_stands_still_for_long_ends_a_session() {
     let dir = tempfile::tempdir().unwrap();
     let clock = clock();
