@@ -96,7 +96,6 @@ pub(super) async fn status_of(api: &Api, scope: Scope) -> Result<Status, ApiErro
     let now = Reading { wall_ms: known_ms.unwrap_or(now.wall_ms), ..now };
     let count = |state| totals.sessions.get(&state).copied().unwrap_or(0);
     let lost = |loss| totals.losses.get(&loss).copied().unwrap_or(0);
-    let all_lost: u64 = totals.losses.values().sum();
     Ok(Status {
         version: env!("CARGO_PKG_VERSION"),
         pid: std::process::id(),
@@ -118,7 +117,7 @@ pub(super) async fn status_of(api: &Api, scope: Scope) -> Result<Status, ApiErro
         },
         events: Events {
             stored: totals.stored,
-            acknowledged: totals.stored + totals.delivered + all_lost,
+            acknowledged: totals.acknowledged(),
             delivered: totals.delivered,
         },
         journal: JournalStatus {

@@ -29,7 +29,7 @@ pub(super) const ROW_BYTES: i64 = 120;
 /// Bytes of a page in the WAL.
 const WAL_FRAME: i64 = schema::PAGE_BYTES + 24;
 /// Bytes that the WAL may be longer than it need be.
-const WAL_SLACK: i64 = 64 << 10;
+pub(super) const WAL_SLACK: i64 = 64 << 10;
 
 /// Pages given back after each commit on a full disk: as much as a WAL of little room holds.
 const SHRINK_PAGES: i64 = 64;
@@ -455,6 +455,7 @@ impl Core {
         }
         if self.scrub {
             let vacuumed = self.conn.execute_batch("VACUUM; PRAGMA wal_checkpoint(TRUNCATE)");
+            self.files = Files::at(&self.path);
             let removed = aside::erase(&self.path);
             match (vacuumed, removed) {
                 (Ok(()), Ok(())) => self.scrub = false,

@@ -10,14 +10,16 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 
-use rusqlite::{Connection, ErrorCode};
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, ErrorCode, params};
 
 use super::Refusal;
-use super::core::{Core, cannot_start, tell_of_damage};
+use super::core::{Core, RECORDED, cannot_start, tell_of_damage};
 use super::fault::{self, OpenError};
 use super::files::{self, beside};
 use super::presence::{Files, Found};
 use super::{attach, schema};
+use crate::session::Loss;
 
 /// The shortest wait, doubled each time.
 const WAIT_MS: i64 = 1000;
@@ -132,7 +134,7 @@ impl Core {
                     self.put_lock_back();
                     return Ok(());
                 }
-                Found::WalGone | Found::Gone | Found::Replaced => {}
+                Found::WalGone | Found::WalCut | Found::Gone | Found::Replaced => {}
             }
         }
         self.doubtful = true;
@@ -160,6 +162,8 @@ impl Core {
     }
 
     fn heal(&mut self) -> Result<(), Refusal> {
+        let cut = self.look_at_files() == Found::WalCut;
+        let known = if cut { self.acknowledged().ok() } else { None };
         self.conclude()?;
         self.let_go()?;
         let (conn, set_aside) = attach::open_files(self.path(), &self.clock.now()).map_err(unopened)?;
@@ -179,7 +183,33 @@ impl Core {
             taken_up => taken_up?,
         }
         self.files = Files::at(self.path());
+        if cut {
+            self.count_cut(known)?;
+        }
         tracing::warn!("the journal was opened again and checked");
+        Ok(())
+    }
+
+    /// Writes down what went with a log that was cut, as far as it is known.
+    fn count_cut(&mut self, known: Option<u64>) -> Result<(), Refusal> {
+        let left = self.acknowledged()?;
+        let lost = known.map(|known| i64::try_from(known.saturating_sub(left)).unwrap_or(i64::MAX));
+        let (events, detail) = match lost {
+            Some(lost) => (lost, "somebody cut the journal's log while it was in use"),
+            None => (
+                0,
+                "somebody cut the journal's log while it was in use: how many events it held is not known",
+            ),
+        };
+        tracing::error!("{detail}; {events} events are lost");
+        self.conn.execute_batch("BEGIN IMMEDIATE")?;
+        self.count(0, Loss::Corrupt.as_str(), events)?;
+        self.count(0, RECORDED, events)?;
+        self.conn.execute(
+            "INSERT INTO losses (name, owner, key, events, detail, wall_ms) VALUES (?1, 0, NULL, ?2, ?3, ?4)",
+            params![Loss::Corrupt.as_str(), events, detail, self.wall_now()],
+        )?;
+        self.conn.execute_batch("COMMIT")?;
         Ok(())
     }
 
@@ -193,6 +223,10 @@ impl Core {
             self.conn.execute_batch("ROLLBACK")?;
         }
         match self.look_at_files() {
+            // Its frames would be read as nothing.
+            Found::WalCut => {
+                Ok(self.conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map(drop)?)
+            }
             Found::InPlace | Found::LockGone => self.checkpoint(),
             Found::WalGone => {
                 self.checkpoint()?;

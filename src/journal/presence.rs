@@ -1,11 +1,12 @@
 //! Whether the journal's files are where they were, asked before each commit.
 
 use std::cell::Cell;
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use super::core::WAL_SLACK;
 use super::files::{beside, folder};
 
 /// What tells a file from another that takes its place: device and number.
@@ -19,12 +20,18 @@ const FINELY_SETTLED_MS: i64 = 100;
 /// Nanoseconds of the coarsest steps below a second that a file system counts in.
 const COARSE_STEP_NS: i64 = 10_000_000;
 
+/// The WAL begins anew without being cut, or is cut to more than this.
+const LEAST_WAL: u64 = WAL_SLACK.unsigned_abs();
+
 /// The files that the connection writes to.
 #[derive(Debug, Default)]
 pub(super) struct Files {
     main: Option<FileId>,
     wal: Option<FileId>,
     lock: Option<FileId>,
+    /// The WAL that the connection writes to, and how long it was found to be at most.
+    log: Option<File>,
+    grown: Cell<u64>,
     /// Their folder when all were last found in place: while nothing is put into it or taken out, they still are.
     settled: Cell<Option<Folder>>,
 }
@@ -43,6 +50,8 @@ pub(super) enum Found {
     InPlace,
     /// The WAL was removed: what it holds is lost with the connection.
     WalGone,
+    /// The WAL is there, but what it held is not.
+    WalCut,
     /// The main file was removed.
     Gone,
     /// Somebody put another file in its place.
@@ -82,12 +91,28 @@ impl Files {
             main: id_of(path).ok(),
             wal: id_of(&beside(path, "-wal")).ok(),
             lock: id_of(&beside(path, ".lock")).ok(),
+            log: File::open(beside(path, "-wal")).ok(),
+            grown: Cell::default(),
             settled: Cell::default(),
         }
     }
 
+    /// Whether somebody made the WAL shorter than we ever do while the connection stands. What is committed behind the
+    /// cut would be lost with what was before it.
+    fn is_cut(&self) -> bool {
+        let Some(Ok(log)) = self.log.as_ref().map(File::metadata) else { return false };
+        let is_cut = log.len() < self.grown.get() && log.len() < LEAST_WAL;
+        if !is_cut {
+            self.grown.set(log.len());
+        }
+        is_cut
+    }
+
     /// Looks for them, at that wall time.
     pub(super) fn look(&self, path: &Path, wall_ms: i64) -> Found {
+        if self.is_cut() {
+            return Found::WalCut;
+        }
         let folder = Folder::of(path);
         if folder.is_some() && folder == self.settled.get() {
             return Found::InPlace;

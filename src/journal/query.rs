@@ -150,6 +150,13 @@ pub struct Status {
     pub consent: Option<Consent>,
 }
 
+impl Status {
+    /// Events ever acknowledged.
+    pub fn acknowledged(&self) -> u64 {
+        self.stored + self.delivered + self.losses.values().sum::<u64>()
+    }
+}
+
 /// Rows of a list that are read at a time: what is asked of the journal does not hold up what is recorded.
 const ROWS_AT_ONCE: u32 = 50;
 /// Numbers of rows within which events are read at a time.
@@ -434,6 +441,11 @@ impl Core {
         let until = last.min(from + EVENTS_AT_ONCE - 1);
         let events = events_between(&self.conn, id, from, until, &mut run)?;
         Ok(Part { events, run, next: (until < last).then_some(until + 1) })
+    }
+
+    /// Events that were ever acknowledged.
+    pub(super) fn acknowledged(&self) -> Result<u64, Refusal> {
+        Ok(self.status(Scope { uid: 0, admin: true })?.acknowledged())
     }
 
     fn status(&self, scope: Scope) -> Result<Status, Refusal> {

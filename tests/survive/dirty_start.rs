@@ -102,6 +102,32 @@ fn dirty_start_files_taken_away_while_running_are_put_back() {
     }
 }
 
+#[test]
+fn dirty_start_a_log_that_is_cut_while_running_costs_what_it_held_and_no_more() {
+    let place = Place::new(NOWHERE, QUICK);
+    let mut books = Books::default();
+    let service = place.start();
+    record(&service, &mut books, "a");
+    let log = place.journal().with_extension("db-wal");
+    fs::OpenOptions::new().write(true).open(&log).unwrap().set_len(0).unwrap();
+    record(&service, &mut books, "b");
+    record(&service, &mut books, "c");
+    let status = service.status();
+    assert_eq!(
+        (&status["losses"]["corrupt"], &status["events"]["stored"]),
+        (&3.into(), &6.into()),
+        "{status}"
+    );
+    assert_eq!(status["events"]["acknowledged"], books.acknowledged());
+    assert!(place.log_text().contains("somebody cut the journal's log"), "{}", place.log_text());
+    service.kill();
+    let service = place.start();
+    assert_eq!(service.status()["events"], status["events"]);
+    assert_eq!(service.status()["losses"], status["losses"]);
+    let verified = place.run(&["verify"]);
+    assert!(verified.status.success(), "{verified:?}");
+}
+
 /// The service may be putting a file back just then.
 fn remove_folder(place: &Place) {
     wait_for("the folder to be gone", || fs::remove_dir_all(place.journal().parent().unwrap()).ok());
