@@ -76,6 +76,7 @@ pub(super) async fn check(
         let detail = format!("{} things in it are wrong: `afterplay verify` names them", found["count"]);
         findings.push(finding("journal", Grade::Wrong, detail));
     }
+    findings.extend(running.as_ref().ok().and_then(uploader));
     findings.push(endpoint(&loaded).await);
     let wrong = findings.iter().any(|finding| finding.grade == Grade::Wrong);
     if args.json {
@@ -132,6 +133,31 @@ fn journal(path: &Path) -> Finding {
     }
 }
 
+/// What keeps a running service from uploading. That nothing is configured is told of above.
+fn uploader(status: &Value) -> Option<Finding> {
+    let said = &status["uploader"];
+    let reason = said["reason"].as_str().filter(|reason| *reason != "no_datastream_id")?;
+    let grade = match (said["state"].as_str(), reason) {
+        // A person decided so.
+        (_, "consent_out" | "consent_pending") => Grade::Warning,
+        (Some("paused"), _) => Grade::Wrong,
+        (Some("waiting"), _) => Grade::Warning,
+        _ => return None,
+    };
+    let detail = said["detail"].as_str().unwrap_or(reason);
+    Some(finding("uploader", grade, format!("{}: {detail}", said["state"].as_str().unwrap_or_default())))
+}
+
+/// What the endpoint's origin says by a status. Only of the path itself would a refusal tell anything.
+fn word_on(status: u16) -> (Grade, &'static str) {
+    match status {
+        300..=399 => (Grade::Warning, ": it redirects, which an upload never follows"),
+        407 => (Grade::Warning, ": a proxy wants to know who is asking"),
+        500.. => (Grade::Warning, ": it is in trouble, uploads wait until it is not"),
+        _ => (Grade::Good, ""),
+    }
+}
+
 /// Asks the endpoint's origin whether it is there and is itself; no session is sent.
 async fn endpoint(loaded: &Loaded) -> Finding {
     let config = &loaded.config;
@@ -142,7 +168,8 @@ async fn endpoint(loaded: &Loaded) -> Finding {
     let url = config.endpoint.as_str();
     match sender.probe().await {
         Outcome::Answer(answer) => {
-            finding("endpoint", Grade::Good, format!("{url} answers (status {})", answer.status))
+            let (grade, words) = word_on(answer.status);
+            finding("endpoint", grade, format!("{url} answers (status {}{words})", answer.status))
         }
         failed => {
             let context = Context { identity_from_configuration: true, now_ms: super::now_ms() };
@@ -154,5 +181,38 @@ async fn endpoint(loaded: &Loaded) -> Finding {
             };
             finding("endpoint", Grade::Wrong, format!("{url}: {}{captive}", judgement.detail))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_keeps_a_service_from_uploading_is_told() {
+        let told = |state: &str, reason: Value| {
+            let status = json!({"uploader": {"state": state, "reason": reason, "detail": null}});
+            uploader(&status).map(|finding| (finding.grade, finding.detail))
+        };
+        let told_as = |grade, detail: &str| Some((grade, detail.to_owned()));
+        for (state, reason, finding) in [
+            ("idle", Value::Null, None),
+            ("sending", Value::Null, None),
+            ("paused", json!("no_datastream_id"), None),
+            ("paused", json!("consent_out"), told_as(Grade::Warning, "paused: consent_out")),
+            ("paused", json!("0400-403"), told_as(Grade::Wrong, "paused: 0400-403")),
+            ("waiting", json!("offline"), told_as(Grade::Warning, "waiting: offline")),
+        ] {
+            assert_eq!(told(state, reason.clone()), finding, "{state} {reason}");
+        }
+    }
+
+    #[test]
+    fn a_status_of_the_origin_says_little() {
+        let grades = [200, 302, 404, 407, 503].map(|status| word_on(status).0);
+        use Grade::{Good, Warning};
+        assert_eq!(grades, [Good, Warning, Good, Warning, Warning]);
     }
 }
