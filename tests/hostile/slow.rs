@@ -66,6 +66,9 @@ fn two_hundred_and_fifty_six_clients_that_send_a_byte_a_second_or_never_read() {
             let _ = stream.write(&ask);
         }
     }
+    let begun = Instant::now();
+    let crowd = good.p99(20);
+    eprintln!("figure: 256 slow clients: at most {crowd:?} while they came, {:?} in all", begun.elapsed());
     let streams = Arc::new(Mutex::new(streams));
     let turn = Arc::new(AtomicUsize::new(0));
     let drip = {
