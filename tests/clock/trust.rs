@@ -21,7 +21,7 @@ impl Device {
         let mut device = Device::new(endpoint, extra);
         device.stop();
         device.clock.set_synchronised(false);
-        std::fs::remove_file(device.place.journal()).unwrap();
+        std::fs::remove_dir_all(device.place.journal().parent().unwrap()).unwrap();
         device.clock.reboot(wall_ms, "boot-1");
         device.start();
         device
