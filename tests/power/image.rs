@@ -58,11 +58,12 @@ impl Image {
 
     /// Makes `folder` hold these files and nothing else that matters.
     pub(crate) fn write(&self, folder: &Path) {
+        // Blocks in reserve need not be taken again for every image; before a journal is made there are none.
+        let has_reserve = self.files.get("journal.db").is_some_and(|main| !main.is_empty());
         for entry in std::fs::read_dir(folder).unwrap() {
             let entry = entry.unwrap();
             let name = entry.file_name().into_string().unwrap();
-            // Blocks in reserve need not be taken again for every image.
-            if !self.files.contains_key(&name) && !name.ends_with(".reserve") {
+            if !self.files.contains_key(&name) && !(has_reserve && name.ends_with(".reserve")) {
                 std::fs::remove_file(entry.path()).unwrap();
             }
         }
