@@ -67,7 +67,8 @@ pub(crate) fn row(data: &[u8]) {
     }
 }
 
-/// A session to a request body. A line is an event; what intake would refuse is there as well.
+/// A session to a request body. A line is an event; JSON that intake would refuse is there as well. What is no JSON has a
+/// checksum that keeps it from getting so far.
 pub(crate) fn payload(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     let mut lines = text.lines();
@@ -82,7 +83,7 @@ pub(crate) fn payload(data: &[u8]) {
                 let said = checked.said_ms.unwrap_or(at_ms);
                 recorded.push(Recorded { kind: checked.kind, body: checked.body, at_ms: said });
             }
-            Err(_) if setting & 8 == 0 => {}
+            Err(_) if setting & 8 == 0 || serde_json::from_str::<serde_json::Value>(line).is_err() => {}
             Err(_) => recorded.push(Recorded { kind: kind(line.len() as u8), body: line, at_ms }),
         }
     }
