@@ -14,6 +14,7 @@ use afterplay::upload::payload::{self, Facts, Implementation, Recorded};
 use afterplay::upload::send::{Answer, Outcome};
 use afterplay::upload::shape::{Event, Origin};
 use afterplay::upload::verdict::{self, Verdict, judge};
+use serde_json::value::RawValue;
 
 /// Every target by its name.
 #[allow(dead_code, reason = "a binary of `cargo fuzz` runs one of them")]
@@ -83,7 +84,7 @@ pub(crate) fn payload(data: &[u8]) {
                 let said = checked.said_ms.unwrap_or(at_ms);
                 recorded.push(Recorded { kind: checked.kind, body: checked.body, at_ms: said });
             }
-            Err(_) if setting & 8 == 0 || serde_json::from_str::<serde_json::Value>(line).is_err() => {}
+            Err(_) if setting & 8 == 0 || serde_json::from_str::<&RawValue>(line).is_err() => {}
             Err(_) => recorded.push(Recorded { kind: kind(line.len() as u8), body: line, at_ms }),
         }
     }
