@@ -219,6 +219,9 @@ pub struct ShowArgs {
     /// Key of the session
     #[arg(value_name = "KEY", value_parser = NonEmptyStringValueParser::new())]
     pub key: String,
+    /// Whose session is meant, by uid; administrators may name any user
+    #[arg(long, value_name = "UID")]
+    pub owner: Option<u32>,
     /// Print the service's own answer
     #[arg(long)]
     pub json: bool,
@@ -230,6 +233,9 @@ pub struct PayloadArgs {
     /// Key of the session
     #[arg(value_name = "KEY", value_parser = NonEmptyStringValueParser::new())]
     pub key: String,
+    /// Whose session is meant, by uid; administrators may name any user
+    #[arg(long, value_name = "UID")]
+    pub owner: Option<u32>,
 }
 
 /// `afterplay flush`
@@ -249,6 +255,9 @@ pub struct RetryArgs {
     /// Every quarantined session
     #[arg(long, conflicts_with = "keys")]
     pub all: bool,
+    /// Whose sessions are meant, by uid; administrators may name any user
+    #[arg(long, value_name = "UID")]
+    pub owner: Option<u32>,
     /// Print the service's answers, one JSON object a line
     #[arg(long)]
     pub json: bool,
@@ -260,6 +269,9 @@ pub struct DiscardArgs {
     /// Keys of the sessions to drop
     #[arg(value_name = "KEY", required = true, value_parser = NonEmptyStringValueParser::new())]
     pub keys: Vec<String>,
+    /// Whose sessions are meant, by uid; administrators may name any user
+    #[arg(long, value_name = "UID")]
+    pub owner: Option<u32>,
     /// Print what was dropped, one JSON object a line
     #[arg(long)]
     pub json: bool,
@@ -396,6 +408,8 @@ mod tests {
             (&["retry", "--all"], None),
             (&["retry", "--all", "k"], Some(2)),
             (&["retry", "a", "b"], None),
+            (&["retry", "--all", "--owner", "1000"], None),
+            (&["show", "k", "--owner", "anna"], Some(2)),
             (&["discard"], Some(2)),
             (&["consent"], None),
             (&["consent", "out"], None),

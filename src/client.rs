@@ -349,6 +349,12 @@ pub fn segment(key: &str) -> String {
     out
 }
 
+/// The path of a session, or of what there is `below` it, such as `/events`: of `owner`'s, or of whoever's the key names.
+pub fn session_path(key: &str, below: &str, owner: Option<u32>) -> String {
+    let owner = owner.map_or_else(String::new, |uid| format!("?owner={uid}"));
+    format!("/v1/sessions/{}{below}{owner}", segment(key))
+}
+
 /// The problem in an unsuccessful answer; a body that is none still says its status and its first words.
 fn problem(status: StatusCode, body: &[u8]) -> Problem {
     let mut problem: Problem = serde_json::from_slice(body).unwrap_or_default();

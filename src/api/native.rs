@@ -37,6 +37,18 @@ fn named(part: &str) -> Reply<Name> {
     key.parse().map_err(|error| ApiError::invalid_at("key", format!("{error}")))
 }
 
+/// As whom the caller asks for a session: as the user that `owner` names, who sees their own alone, else as themselves.
+fn asking(call: &Call<'_>) -> Reply<Scope> {
+    let Some(owner) = call.parameter("owner") else { return Ok(call.scope) };
+    let uid = owner.parse().map_err(|_| {
+        ApiError::invalid_at("owner", format!("must be a user's number, from 0 to {}", u32::MAX))
+    })?;
+    if uid != call.scope.uid {
+        admin_only(call.scope, "name another owner")?;
+    }
+    Ok(Scope { uid, admin: false })
+}
+
 /// 200 with a JSON document.
 fn ok(value: &impl Serialize) -> Reply {
     Ok(answer::json(StatusCode::OK, value))
@@ -75,6 +87,12 @@ fn written(key: &Key, appended: &Appended, warnings: &[Problem]) -> String {
 }
 
 async fn append(call: Call<'_>, key: Key) -> Reply {
+    if asking(&call)?.uid != call.scope.uid {
+        return Err(ApiError::invalid_at(
+            "owner",
+            "must be left out: events are recorded for who sends them",
+        ));
+    }
     let found = body::events(call.headers, &call.body?).await?;
     let append = Append {
         batch: found.batch,
@@ -104,7 +122,8 @@ pub(super) async fn events(call: Call<'_>, key: &str) -> Reply {
     let key = named(key)?;
     if key.generation.is_some() {
         // A successor can be named, but only its key's first event makes a session.
-        call.api.journal.detail(call.scope, key.to_string()).await?;
+        let own = Scope { admin: false, ..call.scope };
+        call.api.journal.detail(own, key.to_string()).await?;
     }
     append(call, key.key).await
 }
@@ -112,7 +131,7 @@ pub(super) async fn events(call: Call<'_>, key: &str) -> Reply {
 /// `POST /v1/sessions/{key}/complete`
 pub(super) async fn complete(call: Call<'_>, key: &str) -> Reply {
     let key = named(key)?;
-    let (state, why) = call.api.journal.complete(call.scope, key.to_string()).await?;
+    let (state, why) = call.api.journal.complete(asking(&call)?, key.to_string()).await?;
     ok(&json!({ "session": key.key, "state": state, "why": why }))
 }
 
@@ -140,23 +159,24 @@ pub(super) async fn list(call: Call<'_>) -> Reply {
             return Err(ApiError::invalid_at("after", "must be the `next` of a page, or a session key"));
         }
     }
+    let scope = asking(&call)?;
     // Held until the answer is written out, which takes as long as the look.
     let _turn = call.api.shares.question(call.scope.uid).await;
-    let page: Page = call.api.journal.list(call.scope, state, limit, after).await?;
+    let page: Page = call.api.journal.list(scope, state, limit, after).await?;
     ok(&page)
 }
 
 /// `GET /v1/sessions/{key}`
 pub(super) async fn detail(call: Call<'_>, key: &str) -> Reply {
     let key = named(key)?;
-    ok(&call.api.journal.detail(call.scope, key.to_string()).await?)
+    ok(&call.api.journal.detail(asking(&call)?, key.to_string()).await?)
 }
 
 /// `GET /v1/sessions/{key}/events`: as recorded, each with its `seq`.
 pub(super) async fn recorded(call: Call<'_>, key: &str) -> Reply {
-    let key = named(key)?;
+    let (key, scope) = (named(key)?, asking(&call)?);
     let turn = call.turns.take(call.scope.uid).await?;
-    let events = call.api.journal.recorded(call.scope, key.to_string()).await?;
+    let events = call.api.journal.recorded(scope, key.to_string()).await?;
     let mut text = String::from("{\"events\":[");
     let mut slice = Slice::default();
     for (at, event) in events.iter().enumerate() {
@@ -184,9 +204,9 @@ fn with_seq(body: &str, seq: u64, out: &mut String) {
 
 /// `GET /v1/sessions/{key}/payload`: the exact request body.
 pub(super) async fn payload_of(call: Call<'_>, key: &str) -> Reply {
-    let key = named(key)?;
+    let (key, scope) = (named(key)?, asking(&call)?);
     let turn = call.turns.take(call.scope.uid).await?;
-    let outgoing = call.api.journal.outgoing_by_key(call.scope, key.to_string()).await?;
+    let outgoing = call.api.journal.outgoing_by_key(scope, key.to_string()).await?;
     let timestamp = outgoing.now_ms.filter(|_| call.api.config.borrow().upload.timestamp);
     let (_, built) = pack(outgoing, timestamp, call.api.uploader.shape()).await?;
     let built = built.map_err(|error| {
@@ -197,15 +217,15 @@ pub(super) async fn payload_of(call: Call<'_>, key: &str) -> Reply {
 
 /// `POST /v1/sessions/{key}/retry`
 pub(super) async fn retry(call: Call<'_>, key: &str) -> Reply {
-    let key = named(key)?.to_string();
-    call.api.journal.retry(call.scope, key.clone()).await?;
-    ok(&call.api.journal.detail(call.scope, key).await?)
+    let (key, scope) = (named(key)?.to_string(), asking(&call)?);
+    call.api.journal.retry(scope, key.clone()).await?;
+    ok(&call.api.journal.detail(scope, key).await?)
 }
 
 /// `DELETE /v1/sessions/{key}`
 pub(super) async fn discard(call: Call<'_>, key: &str) -> Reply {
     let key = named(key)?;
-    call.api.journal.discard(call.scope, key.to_string()).await?;
+    call.api.journal.discard(asking(&call)?, key.to_string()).await?;
     Ok(answer::empty(StatusCode::NO_CONTENT))
 }
 

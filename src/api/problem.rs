@@ -123,10 +123,17 @@ impl From<Refusal> for ApiError {
                     "There is no session of this key. Start one: its first event must be media.sessionStart.",
                 )
             },
-            Refusal::Ambiguous(uids) => ApiError::invalid_at(
-                "key",
-                format!("names sessions of several users ({uids:?}): ask as the user whose session is meant"),
-            ),
+            Refusal::Ambiguous(uids) => {
+                let uids: Vec<String> = uids.iter().map(u32::to_string).collect();
+                let uids = uids.join(", ");
+                ApiError::invalid_at(
+                    "key",
+                    format!(
+                        "names a session of each of the users {uids}: say whose is meant with owner=UID, \
+                         on the command line with --owner UID"
+                    ),
+                )
+            }
             Refusal::Completed { state, why } => ApiError {
                 why: Some(why.as_str()),
                 ..ApiError::new(

@@ -7,7 +7,7 @@ use super::model::Session;
 use super::sessions::fetch_all;
 use super::{ExitError, Screen, text};
 use crate::cli::{ConsentArgs, DiscardArgs, IdentityArgs, RetryArgs};
-use crate::client::{Call, Client, ClientError, segment};
+use crate::client::{Call, Client, ClientError, session_path};
 
 /// Puts quarantined sessions back in the queue.
 pub(super) async fn retry(
@@ -15,25 +15,42 @@ pub(super) async fn retry(
     args: &RetryArgs,
     screen: &mut Screen<'_>,
 ) -> Result<(), ExitError> {
-    let keys = if args.all { quarantined(client).await? } else { args.keys.clone() };
-    if keys.is_empty() && !args.json {
+    let chosen = if args.all { quarantined(client, args.owner).await? } else { named(args) };
+    if chosen.is_empty() && !args.json {
         screen.line("No quarantined sessions.")?;
     }
+    let mixed = chosen.iter().any(|(_, owner)| *owner != chosen[0].1);
     let mut failed = false;
-    for key in &keys {
-        let call = Call::post(format!("/v1/sessions/{}/retry", segment(key)));
+    for (key, owner) in &chosen {
+        let call = Call::post(session_path(key, "/retry", *owner));
+        let shown = match owner {
+            Some(uid) if mixed => format!("{key} (uid {uid})"),
+            _ => key.clone(),
+        };
         match client.fetch::<Value>(&call).await {
             Ok(session) if args.json => screen.line(&text::json(&session.to_string()))?,
-            Ok(_) => screen.line(&format!("{}: will be sent again", text::visible(key)))?,
-            Err(error) => failed |= refused(key, error, screen)?,
+            Ok(_) => screen.line(&format!("{}: will be sent again", text::visible(&shown)))?,
+            Err(error) => failed |= refused(&shown, error, screen)?,
         }
     }
     if failed { Err(ExitError::quiet(1)) } else { Ok(()) }
 }
 
-async fn quarantined(client: &mut Client) -> Result<Vec<String>, ClientError> {
-    let all = fetch_all(client, Some("quarantined")).await?;
-    Ok(all.iter().filter_map(|item| item["session"].as_str().map(String::from)).collect())
+/// A session: its key, and whose it is where that is known.
+type Chosen = (String, Option<u32>);
+
+fn named(args: &RetryArgs) -> Vec<Chosen> {
+    args.keys.iter().map(|key| (key.clone(), args.owner)).collect()
+}
+
+/// Each with its owner, since several users may have a session of one key.
+async fn quarantined(client: &mut Client, owner: Option<u32>) -> Result<Vec<Chosen>, ClientError> {
+    let all = fetch_all(client, Some("quarantined"), owner).await?;
+    let chosen = |item: &Value| {
+        let owner = item["uid"].as_u64().and_then(|uid| uid.try_into().ok());
+        item["session"].as_str().map(|key| (String::from(key), owner))
+    };
+    Ok(all.iter().filter_map(chosen).collect())
 }
 
 /// Drops sessions and says what they were.
@@ -44,7 +61,7 @@ pub(super) async fn discard(
 ) -> Result<(), ExitError> {
     let mut failed = false;
     for key in &args.keys {
-        match drop_one(client, key).await {
+        match drop_one(client, key, args.owner).await {
             Ok(session) if args.json => {
                 screen.line(&text::json(&json!({ "discarded": session }).to_string()))?
             }
@@ -56,8 +73,8 @@ pub(super) async fn discard(
 }
 
 /// Drops one session and returns what it was before.
-async fn drop_one(client: &mut Client, key: &str) -> Result<Value, ClientError> {
-    let path = format!("/v1/sessions/{}", segment(key));
+async fn drop_one(client: &mut Client, key: &str, owner: Option<u32>) -> Result<Value, ClientError> {
+    let path = session_path(key, "", owner);
     let session = client.get(&path).await?;
     client.send(&Call::new(Method::DELETE, path)).await?;
     Ok(session)
@@ -165,6 +182,25 @@ mod tests {
         let ran = fake.run(&["retry", "--all", "--json"]).await;
         assert_eq!((ran.code, ran.out.lines().count()), (0, 2));
         assert_eq!(fake.lines()[1..], ["POST /v1/sessions/a/retry", "POST /v1/sessions/b/retry"]);
+    }
+
+    #[tokio::test]
+    async fn each_user_gets_back_what_is_quarantined_of_theirs() {
+        let fake = Fake::start(|line, _| match line.split('?').next().unwrap() {
+            "GET /v1/sessions" => answer(
+                200,
+                json!({"sessions": [{"session": "a", "uid": 0}, {"session": "a", "uid": 7}], "next": null}),
+            ),
+            _ => answer(200, json!({"session": "a", "state": "completed"})),
+        });
+        let ran = fake.run(&["retry", "--all"]).await;
+        assert_eq!(ran.out, "a (uid 0): will be sent again\na (uid 7): will be sent again\n");
+        assert_eq!(
+            fake.lines()[1..],
+            ["POST /v1/sessions/a/retry?owner=0", "POST /v1/sessions/a/retry?owner=7"]
+        );
+        fake.run(&["retry", "--all", "--owner", "7"]).await;
+        assert_eq!(fake.lines()[3], "GET /v1/sessions?limit=500&state=quarantined&owner=7");
     }
 
     #[tokio::test]

@@ -2,7 +2,7 @@
 
 use super::{ExitError, Screen};
 use crate::cli::PayloadArgs;
-use crate::client::{Call, Client, segment};
+use crate::client::{Call, Client, session_path};
 
 /// Prints the exact request body of a session, with nothing added.
 pub(super) async fn payload(
@@ -10,7 +10,7 @@ pub(super) async fn payload(
     args: &PayloadArgs,
     screen: &mut Screen<'_>,
 ) -> Result<(), ExitError> {
-    let answer = client.send(&Call::get(format!("/v1/sessions/{}/payload", segment(&args.key)))).await?;
+    let answer = client.send(&Call::get(session_path(&args.key, "/payload", args.owner))).await?;
     screen.out.write_all(&answer.body)?;
     Ok(())
 }

@@ -9,13 +9,14 @@ use std::io;
 use std::time::Duration;
 
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::model::{Appended, Events, Page, Session};
 use super::{ExitError, Screen};
 use crate::cli::RecordArgs;
-use crate::client::{Call, Client, ClientError, Refusal, segment};
+use crate::client::{Call, Client, ClientError, Refusal, session_path};
 use lines::{Line, next_line};
 
 /// How long a service that went away is waited for: a restart, an update, a journal that is full for a moment.
@@ -121,7 +122,7 @@ impl<'c> Recorder<'c> {
     ) -> Result<Recorder<'c>, ClientError> {
         let mut target = None;
         if let Some(key) = key {
-            let held = match client.get::<Session>(&format!("/v1/sessions/{}", segment(key))).await {
+            let held = match get_own::<Session>(client, key, "").await {
                 Ok(session) => session.events,
                 // A new key, or one that is refused; the first event will be told which.
                 Err(ClientError::Problem(_)) => 0,
@@ -142,7 +143,7 @@ impl<'c> Recorder<'c> {
             self.target = None;
         }
         let path = match &self.target {
-            Some(target) => format!("/v1/sessions/{}/events", segment(&target.key)),
+            Some(target) => session_path(&target.key, "/events", None),
             // The service says best what is wrong with a line that is not even an object.
             None if starts || glance.is_none() => String::from("/v1/sessions"),
             None => {
@@ -239,8 +240,7 @@ impl<'c> Recorder<'c> {
     }
 
     async fn held_by(&mut self, target: &Target, ours: &Value) -> Result<Option<String>, ClientError> {
-        let path = format!("/v1/sessions/{}", segment(&target.key));
-        let held: Events = match self.client.get(&format!("{path}/events")).await {
+        let held: Events = match get_own(self.client, &target.key, "/events").await {
             Err(ClientError::Problem(refusal)) if refusal.status == 404 => return Ok(None),
             other => other?,
         };
@@ -250,11 +250,23 @@ impl<'c> Recorder<'c> {
         let found: Vec<&Value> =
             wanted.iter().filter_map(|ours| later.iter().find(|theirs| same_event(ours, theirs))).collect();
         let Some(last) = found.last().filter(|_| found.len() == wanted.len()) else { return Ok(None) };
-        let session: Session = self.client.get(&path).await?;
+        let session: Session = get_own(self.client, &target.key, "").await?;
         let answer = json!({
             "session": target.key, "state": session.state, "recorded": found.len(), "duplicates": 0, "seq": last["seq"],
         });
         Ok(Some(answer.to_string()))
+    }
+}
+
+/// What there is of a session of our own: events go to none but these, although an administrator sees those of others.
+async fn get_own<T: DeserializeOwned>(client: &mut Client, key: &str, below: &str) -> Result<T, ClientError> {
+    let uid = rustix::process::geteuid().as_raw();
+    match client.get(&session_path(key, below, Some(uid))).await {
+        // In a user namespace our number is another one than the service sees.
+        Err(ClientError::Problem(refusal)) if refusal.status == 403 => {
+            client.get(&session_path(key, below, None)).await
+        }
+        other => other,
     }
 }
 

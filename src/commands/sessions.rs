@@ -21,7 +21,7 @@ pub(super) async fn sessions(
     args: &SessionsArgs,
     screen: &mut Screen<'_>,
 ) -> Result<(), ExitError> {
-    let all = fetch_all(client, args.state.map(|state| state.word())).await?;
+    let all = fetch_all(client, args.state.map(|state| state.word()), None).await?;
     if args.json {
         screen.line(&text::json(&format!("{:#}", json!({ "sessions": all, "next": null }))))?;
         return Ok(());
@@ -42,14 +42,21 @@ pub(super) async fn sessions(
     Ok(())
 }
 
-/// Every session, or every one in a state, newest first.
-pub(super) async fn fetch_all(client: &mut Client, state: Option<&str>) -> Result<Vec<Value>, ClientError> {
+/// Every session, or every one in a state or of a user, newest first.
+pub(super) async fn fetch_all(
+    client: &mut Client,
+    state: Option<&str>,
+    owner: Option<u32>,
+) -> Result<Vec<Value>, ClientError> {
     let mut all = Vec::new();
     let mut after: Option<String> = None;
     loop {
         let mut path = format!("/v1/sessions?limit={PAGE}");
         if let Some(state) = state {
             path.push_str(&format!("&state={state}"));
+        }
+        if let Some(uid) = owner {
+            path.push_str(&format!("&owner={uid}"));
         }
         if let Some(cursor) = &after {
             path.push_str(&format!("&after={}", segment(cursor)));
@@ -66,32 +73,37 @@ pub(super) async fn fetch_all(client: &mut Client, state: Option<&str>) -> Resul
 }
 
 fn table(sessions: &[Session], now_ms: i64, width: usize, style: Style) -> String {
-    let mut rows: Vec<[String; 5]> = sessions
-        .iter()
-        .map(|session| {
-            let about = if session.time.as_deref() == Some("estimated") { "~" } else { "" };
-            let started = session.started_at.as_deref().and_then(text::millis);
-            [
-                text::visible(&session.state).into_owned(),
-                text::visible(&session.session).into_owned(),
-                session
-                    .title
-                    .as_deref()
-                    .map_or(String::from("–"), |title| text::visible(title).into_owned()),
-                started.map_or(String::from("?"), |at| format!("{about}{}", text::age(at, now_ms))),
-                session.events.to_string(),
-            ]
-        })
-        .collect();
-    let header = ["STATE", "KEY", "TITLE", "AGE", "EVENTS"].map(String::from);
-    let mut taken = GAP * (header.len() - 1);
-    for column in [0, 1, 3, 4] {
-        let widest = rows.iter().chain([&header]).map(|row| text::width(&row[column])).max().unwrap_or(0);
-        taken += if column == 1 { widest.min(KEY_COLUMNS) } else { widest };
+    let of_several = sessions.iter().any(|session| session.uid != sessions[0].uid);
+    let row = |session: &Session| {
+        let about = if session.time.as_deref() == Some("estimated") { "~" } else { "" };
+        let started = session.started_at.as_deref().and_then(text::millis);
+        let mut row = vec![
+            text::visible(&session.session).into_owned(),
+            session.title.as_deref().map_or(String::from("–"), |title| text::visible(title).into_owned()),
+            started.map_or(String::from("?"), |at| format!("{about}{}", text::age(at, now_ms))),
+            session.events.to_string(),
+        ];
+        if of_several {
+            row.insert(0, session.uid.map_or(String::from("?"), |uid| uid.to_string()));
+        }
+        row.insert(0, text::visible(&session.state).into_owned());
+        row
+    };
+    let mut rows: Vec<Vec<String>> = sessions.iter().map(row).collect();
+    let mut header = vec!["STATE", "KEY", "TITLE", "AGE", "EVENTS"];
+    if of_several {
+        header.insert(1, "OWNER");
     }
-    let title_columns = width.saturating_sub(taken).max(header[2].len());
+    let (last, title) = (header.len() - 1, header.len() - 3);
+    let key = title - 1;
+    let mut taken = GAP * last;
+    for (column, name) in header.iter().enumerate().filter(|(column, _)| *column != title) {
+        let widest = rows.iter().map(|row| text::width(&row[column])).max().unwrap_or(0).max(name.len());
+        taken += if column == key { widest.min(KEY_COLUMNS) } else { widest };
+    }
+    let title_columns = width.saturating_sub(taken).max(header[title].len());
     for row in &mut rows {
-        row[2] = text::truncate(&row[2], title_columns).into_owned();
+        row[title] = text::truncate(&row[title], title_columns).into_owned();
     }
 
     let mut table = Table::new();
@@ -100,18 +112,14 @@ fn table(sessions: &[Session], now_ms: i64, width: usize, style: Style) -> Strin
     table.set_width(u16::try_from(width).unwrap_or(u16::MAX));
     table.set_header(header);
     table.add_rows(rows);
-    let last = table.column_count().saturating_sub(1);
     for (index, column) in table.column_iter_mut().enumerate() {
         let gap = if index == last { 0 } else { GAP };
         column.set_padding((0, gap as u16));
-        match index {
-            1 => {
-                column.set_constraint(ColumnConstraint::UpperBoundary(Width::Fixed(
-                    (KEY_COLUMNS + GAP) as u16,
-                )));
-            }
-            4 => column.set_cell_alignment(CellAlignment::Right),
-            _ => {}
+        if index == key {
+            let most = Width::Fixed((KEY_COLUMNS + GAP) as u16);
+            column.set_constraint(ColumnConstraint::UpperBoundary(most));
+        } else if index == last {
+            column.set_cell_alignment(CellAlignment::Right);
         }
     }
 

@@ -8,13 +8,15 @@ use super::style::{Style, Tone, of_state};
 use super::timeline::timeline;
 use super::{ExitError, Screen, layout, text};
 use crate::cli::ShowArgs;
-use crate::client::{Call, Client, ClientError, segment};
+use crate::client::{Call, Client, ClientError, session_path};
 
 /// Attempts that are listed; of a long outage the last ones tell the story.
 const ATTEMPTS: usize = 20;
 
 /// How the facts are to be shown.
 struct View<'a> {
+    /// Whose session was asked for, where that was said.
+    owner: Option<u32>,
     now_ms: i64,
     zone: &'a TimeZone,
     width: usize,
@@ -27,8 +29,7 @@ pub(super) async fn show(
     args: &ShowArgs,
     screen: &mut Screen<'_>,
 ) -> Result<(), ExitError> {
-    let path = format!("/v1/sessions/{}", segment(&args.key));
-    let call = Call::get(&path);
+    let call = Call::get(session_path(&args.key, "", args.owner));
     let body = client.send(&call).await?.body;
     if args.json {
         let detail: Value = client.decode(&call, &body)?;
@@ -38,23 +39,25 @@ pub(super) async fn show(
     let detail: Detail = client.decode(&call, &body)?;
     let events = match &detail.receipt {
         Some(_) => Vec::new(),
-        None => events(client, &path).await?,
+        None => events(client, args).await?,
     };
     let now_ms = super::now_by_service(client, screen).await;
-    let view = View { now_ms, zone: &screen.zone, width: screen.width, style: screen.style };
+    let view =
+        View { owner: args.owner, now_ms, zone: &screen.zone, width: screen.width, style: screen.style };
     let shown = view.page(&detail, &events);
     screen.out.write_all(shown.as_bytes())?;
     Ok(())
 }
 
 /// The events with their resolved times out of the payload; as recorded where there is no payload (yet).
-async fn events(client: &mut Client, path: &str) -> Result<Vec<Value>, ExitError> {
-    if let Some(payload) = optional::<Value>(client.get(&format!("{path}/payload")).await)?
+async fn events(client: &mut Client, args: &ShowArgs) -> Result<Vec<Value>, ExitError> {
+    let path = |below| session_path(&args.key, below, args.owner);
+    if let Some(payload) = optional::<Value>(client.get(&path("/payload")).await)?
         && let Some(events) = payload["events"][0]["xdm"]["mediaDownloadedEvents"].as_array()
     {
         return Ok(events.clone());
     }
-    let recorded: Option<Events> = optional(client.get(&format!("{path}/events")).await)?;
+    let recorded: Option<Events> = optional(client.get(&path("/events")).await)?;
     Ok(recorded.unwrap_or_default().events)
 }
 
@@ -180,7 +183,8 @@ impl View<'_> {
             rows.push(("Next attempt", self.moment(at), None));
         }
         if session.state == "quarantined" {
-            let key = text::visible(&session.session);
+            let owner = self.owner.map_or_else(String::new, |uid| format!(" --owner {uid}"));
+            let key = format!("{}{owner}", text::visible(&session.session));
             let choice = format!("afterplay retry {key}, or afterplay discard {key}");
             rows.push(("What to do", choice, None));
         }

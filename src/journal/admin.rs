@@ -74,45 +74,63 @@ impl Journal {
     }
 }
 
+/// One session under a key.
+struct Under {
+    id: i64,
+    owner: u32,
+    generation: u32,
+    continues: Option<i64>,
+}
+
+/// The last of an owner's sessions under a key: none goes on after it.
+fn last(under: &[Under]) -> Option<&Under> {
+    under.iter().rev().find(|one| !under.iter().any(|later| later.continues == Some(one.id)))
+}
+
 impl Core {
-    /// The session of this name that the caller may see: their own, else, for an administrator, anybody's. A bare key
-    /// names the first session under it; when that is gone, the one that the key leads to.
+    /// The session of this name that the caller may see. A bare key names the first session under it; when that is
+    /// gone, the one that the key leads to.
     pub(super) fn find(&self, scope: Scope, name: &str) -> Result<i64, Refusal> {
-        let name: Name = name.parse().map_err(|_| Refusal::UnknownSession)?;
-        let key = name.key.as_str();
-        match (self.find_generation(scope, key, Some(name.generation.unwrap_or(1))), name.generation) {
-            (Err(Refusal::UnknownSession), None) => self.find_generation(scope, key, None),
-            (found, _) => found,
-        }
+        self.choose(scope, name, true)
     }
 
     /// The session that a bare key leads to: the last one under it.
     fn find_last(&self, scope: Scope, name: &str) -> Result<i64, Refusal> {
-        let name: Name = name.parse().map_err(|_| Refusal::UnknownSession)?;
-        self.find_generation(scope, name.key.as_str(), name.generation)
+        self.choose(scope, name, false)
     }
 
-    fn find_generation(&self, scope: Scope, key: &str, generation: Option<u32>) -> Result<i64, Refusal> {
-        let mut query = self.conn.prepare_cached(
-            "SELECT id, owner, max(generation) FROM sessions
-             WHERE key = ?1 AND CASE WHEN ?2 IS NULL
-                 THEN NOT EXISTS (SELECT 1 FROM sessions later WHERE later.continues = sessions.id)
-                 ELSE generation = ?2 END
-             GROUP BY owner ORDER BY owner",
-        )?;
-        let found: Vec<(i64, u32)> = query
-            .query_map(params![key, generation], |row| Ok((row.get(0)?, row.get(1)?)))?
-            .collect::<Result<_, _>>()?;
-        if let Some((id, _)) = found.iter().find(|(_, owner)| *owner == scope.uid) {
-            return Ok(*id);
-        }
+    /// The session of this name. What an administrator asks for may be anybody's, so a name that several users have is
+    /// refused: taking the administrator's own would drop or send again what nobody meant.
+    fn choose(&self, scope: Scope, name: &str, first: bool) -> Result<i64, Refusal> {
+        let name: Name = name.parse().map_err(|_| Refusal::UnknownSession)?;
+        let under = self.under(scope, name.key.as_str())?;
+        let chosen = |under: &[Under]| -> Option<(u32, i64)> {
+            let wanted = name.generation.or(first.then_some(1));
+            let named = under.iter().find(|one| Some(one.generation) == wanted);
+            let found = if name.generation.is_some() { named } else { named.or_else(|| last(under)) };
+            found.map(|one| (one.owner, one.id))
+        };
+        let found: Vec<(u32, i64)> = under.chunk_by(|a, b| a.owner == b.owner).filter_map(chosen).collect();
         match found.as_slice() {
-            [(id, _)] if scope.admin => Ok(*id),
-            [_, _, ..] if scope.admin => {
-                Err(Refusal::Ambiguous(found.into_iter().map(|(_, owner)| owner).collect()))
-            }
-            _ => Err(Refusal::UnknownSession),
+            [] => Err(Refusal::UnknownSession),
+            [(_, id)] => Ok(*id),
+            several => Err(Refusal::Ambiguous(several.iter().map(|(owner, _)| *owner).collect())),
         }
+    }
+
+    /// What the caller may see under a key, by owner and generation.
+    fn under(&self, scope: Scope, key: &str) -> Result<Vec<Under>, Refusal> {
+        let (from, to) = if scope.admin { (0, u32::MAX) } else { (scope.uid, scope.uid) };
+        // The index of names tells which rows these are; the rows themselves are large.
+        let mut query = self.conn.prepare_cached(
+            "SELECT id, owner, generation, continues FROM sessions
+             WHERE id IN (SELECT id FROM sessions WHERE owner BETWEEN ?2 AND ?3 AND key = ?1)
+             ORDER BY owner, generation",
+        )?;
+        let under = query.query_map(params![key, from, to], |row| {
+            Ok(Under { id: row.get(0)?, owner: row.get(1)?, generation: row.get(2)?, continues: row.get(3)? })
+        })?;
+        Ok(under.collect::<Result<_, _>>()?)
     }
 
     pub(super) fn state_of(&self, id: i64) -> Result<(State, Why), Refusal> {

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use crate::endpoint::{Act, Endpoint, Reply};
 use crate::service::{Place, Service, start_event};
+use crate::users::{BERT, connect_as, is_root, shared_place};
 use crate::{holding, run};
 
 /// A place with sessions that the endpoint refused, each with another code so that they are not taken for one fault.
@@ -76,6 +77,50 @@ fn what_is_dropped_is_counted() {
     let ran = run(&place, &["discard", "--json", "open"]);
     assert_eq!(ran.json()["discarded"]["state"], "open");
     assert_eq!(service.status()["losses"]["discarded"], 6);
+}
+
+#[test]
+fn of_sessions_of_several_users_none_is_decided_by_accident() {
+    if !is_root() {
+        return;
+    }
+    let refusal =
+        json!({ "type": "https://ns.adobe.com/aep/errors/EXEG-0104-422", "title": "no" }).to_string();
+    let endpoint = Endpoint::start([Act::Answer(Reply::json(422, refusal))]);
+    let place = shared_place(&endpoint.url(), "");
+    let service = place.start();
+    let mut bert = connect_as(&service, BERT);
+    for (path, body) in [("events", start_event("film").to_string()), ("complete", String::new())] {
+        let path = format!("/v1/sessions/film/{path}");
+        assert!(bert.send("POST", &path, &[], body.as_bytes()).unwrap().status < 300);
+    }
+    service.wait_for_state("film", "quarantined");
+    assert!(!run(&place, &["sessions"]).done().contains("OWNER"), "all are of one user");
+    // Root's own of that name.
+    service.record("film", &start_event("film"));
+    let listed = run(&place, &["sessions"]).done();
+    let column = listed.find("OWNER").unwrap();
+    let owners: Vec<&str> =
+        listed.lines().skip(1).map(|line| line[column..].split(' ').next().unwrap()).collect();
+    assert_eq!(owners, ["0", "12002"], "{listed}");
+
+    for command in ["discard", "retry", "show", "payload"] {
+        let ran = run(&place, &[command, "film"]);
+        assert_eq!((ran.code, ran.out.as_str()), (1, ""), "{command}");
+        assert!(ran.err.contains("users 0, 12002") && ran.err.contains("--owner UID"), "{}", ran.err);
+    }
+    let shown = run(&place, &["show", "film", "--owner", "12002"]).done();
+    assert!(shown.contains("afterplay retry film --owner 12002, or"), "{shown}");
+    assert!(run(&place, &["payload", "film", "--owner", "12002"]).done().contains("media.downloaded"));
+    assert_eq!(run(&place, &["retry", "--all", "--owner", "0"]).done(), "No quarantined sessions.\n");
+    assert_eq!(run(&place, &["retry", "--all"]).done(), "film: will be sent again\n");
+    crate::service::wait_for("Bert's to be delivered", || {
+        (service.get("/v1/sessions/film?owner=12002")["state"] == "delivered").then_some(())
+    });
+    assert_eq!(service.get("/v1/sessions/film?owner=0")["state"], "open");
+    let dropped = run(&place, &["discard", "film", "--owner", "0"]).done();
+    assert_eq!(dropped, "film: discarded \"film\", open, 1 event\n");
+    assert_eq!(service.get("/v1/sessions/film")["uid"], 12002);
 }
 
 #[test]

@@ -16,6 +16,8 @@ mod send;
 mod service;
 mod story;
 mod terminal;
+#[path = "../support/users.rs"]
+mod users;
 
 use std::path::PathBuf;
 use std::process::{Command, Output};

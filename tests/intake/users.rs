@@ -116,6 +116,117 @@ fn users_are_strangers_to_each_other() {
 }
 
 #[test]
+fn an_administrator_says_whose_session_is_meant() {
+    if !is_root() {
+        return;
+    }
+    let place = shared_place(NOWHERE, "");
+    let service = place.start();
+    let mut anna = connect_as(&service, ANNA);
+    let mut bert = connect_as(&service, BERT);
+    let mut root = service.connect().unwrap();
+    let start = start_event("ep-1").to_string();
+    for connection in [&mut anna, &mut bert] {
+        assert_eq!(post(connection, "film", &start).status, 201);
+    }
+    assert_eq!(post(&mut bert, "film", event("media.play", 1, 0).to_string()).status, 200);
+    assert_eq!(post(&mut root, "film", &start).status, 201);
+
+    // Nobody's is taken for meant, not even root's own.
+    let each = [
+        ("GET", ""),
+        ("GET", "/events"),
+        ("GET", "/payload"),
+        ("POST", "/complete"),
+        ("POST", "/retry"),
+        ("DELETE", ""),
+    ];
+    for (method, below) in each {
+        let refused = root.send(method, &format!("/v1/sessions/film{below}"), &[], b"").unwrap();
+        assert_problem(&refused, 400, "invalid");
+        let problem = refused.json()["problems"][0]["problem"].as_str().unwrap().to_owned();
+        for part in [format!("users 0, {ANNA}, {BERT}:"), "owner=UID".into(), "--owner UID".into()] {
+            assert!(problem.contains(&part), "{problem}");
+        }
+        for uid in ["", "anna", "-1", "4294967296", "1.0"] {
+            let path = format!("/v1/sessions/film{below}?owner={uid}");
+            let refused = root.send(method, &path, &[], b"").unwrap();
+            assert_problem(&refused, 400, "invalid");
+            assert_eq!(refused.json()["problems"][0]["path"], "owner");
+        }
+        let nobodys = format!("/v1/sessions/film{below}?owner=7");
+        assert_problem(&root.send(method, &nobodys, &[], b"").unwrap(), 404, "unknown_session");
+        // Who does not administer is told nothing of others, whether or not they have one.
+        for uid in [0, BERT, 7] {
+            let path = format!("/v1/sessions/film{below}?owner={uid}");
+            assert_problem(&anna.send(method, &path, &[], b"").unwrap(), 403, "forbidden");
+        }
+    }
+    assert_problem(&get(&mut root, "/v1/sessions?after=film"), 400, "invalid");
+    assert_problem(&get(&mut anna, &format!("/v1/sessions?owner={BERT}")), 403, "forbidden");
+    let page = get(&mut root, &format!("/v1/sessions?owner={BERT}")).json();
+    assert_eq!((page["sessions"].as_array().unwrap().len(), &page["sessions"][0]["uid"]), (1, &json!(BERT)));
+
+    // Everybody names themselves, root anybody.
+    let berts = format!("/v1/sessions/film?owner={BERT}");
+    for connection in [&mut bert, &mut root] {
+        let session = get(connection, &berts).json();
+        assert_eq!((&session["uid"], &session["events"]), (&json!(BERT), &json!(2)));
+    }
+    let events = get(&mut root, &format!("/v1/sessions/film/events?owner={BERT}")).json();
+    assert_eq!(events["events"].as_array().unwrap().len(), 2);
+    assert_eq!(get(&mut root, &format!("/v1/sessions/film/payload?owner={BERT}")).status, 200);
+    // Events are recorded for who sends them.
+    let play = event("media.play", 2, 0).to_string();
+    for connection in [&mut root, &mut anna] {
+        let path = format!("/v1/sessions/film/events?owner={BERT}");
+        let refused = connection.send("POST", &path, &[], play.as_bytes()).unwrap();
+        assert!(matches!(refused.status, 400 | 403), "{}", refused.text());
+    }
+    assert_eq!(post(&mut root, "film", &play).json()["seq"], 1);
+    let path = format!("/v1/sessions/film/complete?owner={BERT}");
+    assert_eq!(root.send("POST", &path, &[], b"").unwrap().status, 200);
+    let path = format!("/v1/sessions/film/retry?owner={ANNA}");
+    assert_problem(&root.send("POST", &path, &[], b"").unwrap(), 409, "wrong_state");
+    let states = |connection: &mut Connection| get(connection, "/v1/sessions/film").json()["state"].clone();
+    assert_eq!((states(&mut anna), states(&mut bert)), (json!("open"), json!("completed")));
+    for uid in [0, BERT] {
+        let path = format!("/v1/sessions/film?owner={uid}");
+        assert_eq!(root.send("DELETE", &path, &[], b"").unwrap().status, 204);
+    }
+    // The last one is meant by its key alone.
+    assert_eq!(get(&mut root, "/v1/sessions/film").json()["uid"], ANNA);
+}
+
+#[test]
+fn successors_of_several_users_are_told_apart_too() {
+    if !is_root() {
+        return;
+    }
+    let place = shared_place(NOWHERE, "session.idle_timeout = \"300ms\"\nconsent.initial = \"pending\"");
+    let service = place.start();
+    let mut anna = connect_as(&service, ANNA);
+    let mut bert = connect_as(&service, BERT);
+    let mut root = service.connect().unwrap();
+    for connection in [&mut anna, &mut bert] {
+        assert_eq!(post(connection, "film", start_event("ep-1").to_string()).status, 201);
+        wait_for("it to be idle", || {
+            (get(connection, "/v1/sessions/film").json()["state"] == "completed").then_some(())
+        });
+    }
+    let ping = event("media.ping", 9, 9).to_string();
+    assert_eq!(post(&mut bert, "film", &ping).json()["continues_as"], "film~2");
+    assert_eq!(get(&mut root, "/v1/sessions/film~2").json()["uid"], BERT);
+    // Once Bert's first is dropped, the key leads to his second, and still to Anna's first.
+    let path = format!("/v1/sessions/film?owner={BERT}");
+    assert_eq!(root.send("DELETE", &path, &[], b"").unwrap().status, 204);
+    assert_eq!(get(&mut root, &path).json()["session"], "film~2");
+    assert_problem(&root.send("DELETE", "/v1/sessions/film", &[], b"").unwrap(), 400, "invalid");
+    // Under the name of Bert's successor root records nothing, and is not told that it is Bert's.
+    assert_problem(&post(&mut root, "film~2", &ping), 404, "unknown_session");
+}
+
+#[test]
 fn a_user_who_takes_all_there_is_takes_nothing_from_another() {
     if !is_root() {
         return;

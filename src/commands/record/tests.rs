@@ -155,6 +155,24 @@ async fn with_a_key_everything_goes_there() {
 }
 
 #[tokio::test]
+async fn only_sessions_of_our_own_are_looked_at() {
+    let uid = rustix::process::geteuid().as_raw();
+    let named = format!("GET /v1/sessions/tv?owner={uid}");
+    let (fake, _) = service(&[]);
+    fake.run_with(&["record", "--session", "tv"], b"").await;
+    assert_eq!(fake.lines(), [named.as_str()]);
+    // A service that knows us under another number.
+    let fake = Fake::start(|line, _| match line.contains("owner") {
+        true => problem(403, "forbidden"),
+        false => answer(200, json!({"session": "tv", "state": "open", "events": 3})),
+    });
+    let mut client = fake.client();
+    let recorder = Recorder::start(&mut client, Some("tv"), PATIENCE).await.unwrap();
+    assert_eq!(recorder.target.unwrap().known, 3);
+    assert_eq!(fake.lines(), [named.as_str(), "GET /v1/sessions/tv"]);
+}
+
+#[tokio::test]
 async fn a_refused_line_is_answered_and_the_rest_is_recorded() {
     let (fake, journal) = service(&[]);
     let bad = r#"{"mediaEventType":"media.ping","mediaCollection":{"playhead":-1}}"#;

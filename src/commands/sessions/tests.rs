@@ -66,6 +66,20 @@ fn short_keys_leave_room_for_the_title() {
     ");
 }
 
+#[test]
+fn whose_they_are_is_shown_where_they_are_of_several_users() {
+    let mut sessions = ["film", "film"].map(|key| session(key, "open", None, "2026-03-07T18:39:18Z", 2));
+    sessions[1]["uid"] = u32::MAX.into();
+    insta::assert_snapshot!(show(&sessions, 80), @r"
+    STATE  OWNER       KEY   TITLE  AGE   EVENTS
+    open   1000        film  –      42 s       2
+    open   4294967295  film  –      42 s       2
+    ");
+    sessions[0]["session"] = "k".repeat(128).into();
+    sessions[1]["title"] = "t".repeat(200).into();
+    show(&sessions, 60);
+}
+
 /// 3 pages of 2 sessions.
 fn paged() -> Fake {
     Fake::start(|line, _| {
