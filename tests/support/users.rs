@@ -4,7 +4,7 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use crate::service::{Connection, Place, Service, connect};
+use crate::service::{Connection, Place, Service, connect, wait_for};
 
 pub(crate) const ANNA: u32 = 12_001;
 pub(crate) const BERT: u32 = 12_002;
@@ -39,10 +39,10 @@ pub(crate) fn as_user<T: Send + 'static>(uid: u32, work: impl FnOnce() -> T + Se
     .unwrap()
 }
 
-/// A connection of another user's.
+/// A connection of another user's. The socket gets its mode just after it is there.
 pub(crate) fn connect_as(service: &Service<'_>, uid: u32) -> Connection {
     let socket = service.socket.clone();
-    as_user(uid, move || connect(&socket).unwrap())
+    as_user(uid, move || wait_for("the socket to let its group in", || connect(&socket).ok()))
 }
 
 /// Gives something to another user.
