@@ -85,6 +85,12 @@ Examples:
   afterplay sessions
   afterplay sessions --state quarantined --json")]
     Sessions(SessionsArgs),
+    /// List the events that were acknowledged and lost, newest first, each loss with its reason
+    #[command(after_help = "\
+Examples:
+  afterplay losses
+  afterplay losses --json")]
+    Losses(LossesArgs),
     /// Show one session with its timeline and its upload attempts
     #[command(after_help = "\
 Example:
@@ -208,6 +214,14 @@ pub struct SessionsArgs {
     /// Only the sessions in this state
     #[arg(long, value_name = "STATE")]
     pub state: Option<SessionState>,
+    /// Print the service's own answer, all pages in one
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `afterplay losses`
+#[derive(Debug, Args)]
+pub struct LossesArgs {
     /// Print the service's own answer, all pages in one
     #[arg(long)]
     pub json: bool,
@@ -443,9 +457,10 @@ mod tests {
     #[test]
     fn reading_commands_speak_json() {
         let command = Cli::command();
-        for name in
-            ["status", "sessions", "show", "flush", "retry", "discard", "consent", "identity", "check"]
-        {
+        for name in [
+            "status", "sessions", "losses", "show", "flush", "retry", "discard", "consent", "identity",
+            "check",
+        ] {
             let sub = command.find_subcommand(name).unwrap();
             assert!(sub.get_arguments().any(|argument| argument.get_id() == "json"), "{name}");
         }

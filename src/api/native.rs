@@ -24,9 +24,9 @@ use crate::upload::pack;
 
 type Reply<T = Response> = Result<T, ApiError>;
 
-/// Sessions in a page unless the caller says how many.
+/// Items in a page unless the caller says how many.
 const PAGE: u32 = 50;
-/// Sessions in a page at most.
+/// Items in a page at most.
 const MAX_PAGE: u32 = 500;
 
 /// The session that a part of a path names.
@@ -135,24 +135,28 @@ pub(super) async fn complete(call: Call<'_>, key: &str) -> Reply {
     ok(&json!({ "session": key.key, "state": state, "why": why }))
 }
 
+/// A parameter that says something.
+fn asked<'r>(call: &Call<'r>, name: &str) -> Option<Cow<'r, str>> {
+    call.parameter(name).filter(|text| !text.is_empty())
+}
+
+/// How many items a page is to have.
+fn limit_of(call: &Call<'_>) -> Reply<u32> {
+    let Some(text) = asked(call, "limit") else { return Ok(PAGE) };
+    let limit = text.parse().ok().filter(|limit| (1..=MAX_PAGE).contains(limit));
+    limit.ok_or_else(|| ApiError::invalid_at("limit", format!("must be a number from 1 to {MAX_PAGE}")))
+}
+
 /// `GET /v1/sessions`
 pub(super) async fn list(call: Call<'_>) -> Reply {
-    let asked = |name: &str| call.parameter(name).filter(|text| !text.is_empty());
-    let state = match asked("state") {
+    let state = match asked(&call, "state") {
         None => None,
         Some(name) => Some(State::parse(&name).ok_or_else(|| {
             ApiError::invalid_at("state", "must be open, completed, delivered or quarantined")
         })?),
     };
-    let limit = match asked("limit") {
-        None => PAGE,
-        Some(text) => {
-            text.parse().ok().filter(|limit| (1..=MAX_PAGE).contains(limit)).ok_or_else(|| {
-                ApiError::invalid_at("limit", format!("must be a number from 1 to {MAX_PAGE}"))
-            })?
-        }
-    };
-    let after = asked("after").map(Cow::into_owned);
+    let limit = limit_of(&call)?;
+    let after = asked(&call, "after").map(Cow::into_owned);
     if let Some(after) = &after {
         let is_cursor = after.strip_prefix('@').is_some_and(|at| at.parse::<i64>().is_ok());
         if !is_cursor && after.parse::<Name>().is_err() {
@@ -164,6 +168,19 @@ pub(super) async fn list(call: Call<'_>) -> Reply {
     let _turn = call.api.shares.question(call.scope.uid).await;
     let page: Page = call.api.journal.list(scope, state, limit, after).await?;
     ok(&page)
+}
+
+/// `GET /v1/losses`
+pub(super) async fn losses(call: Call<'_>) -> Reply {
+    let limit = limit_of(&call)?;
+    let before = match asked(&call, "after") {
+        None => None,
+        Some(text) => Some(text.strip_prefix('@').unwrap_or(&text).parse().map_err(|_| {
+            ApiError::invalid_at("after", "must be the `next` of a page, or the id of a loss")
+        })?),
+    };
+    let _turn = call.api.shares.question(call.scope.uid).await;
+    ok(&call.api.journal.losses(call.scope, limit, before).await?)
 }
 
 /// `GET /v1/sessions/{key}`

@@ -142,6 +142,7 @@ async fn dispatch(call: Call<'_>, route: Route<'_>) -> Response {
         Route::Payload(key) => native::payload_of(call, key).await,
         Route::Complete(key) => native::complete(call, key).await,
         Route::Retry(key) => native::retry(call, key).await,
+        Route::Losses => native::losses(call).await,
         Route::Status => native::status(call).await,
         Route::Flush => native::flush(call).await,
         Route::Verify => native::verify(call).await,

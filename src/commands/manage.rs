@@ -4,7 +4,7 @@ use hyper::Method;
 use serde_json::{Value, json};
 
 use super::model::Session;
-use super::sessions::fetch_all;
+use super::sessions;
 use super::{ExitError, Screen, text};
 use crate::cli::{ConsentArgs, DiscardArgs, IdentityArgs, RetryArgs};
 use crate::client::{Call, Client, ClientError, session_path};
@@ -45,7 +45,7 @@ fn named(args: &RetryArgs) -> Vec<Chosen> {
 
 /// Each with its owner, since several users may have a session of one key.
 async fn quarantined(client: &mut Client, owner: Option<u32>) -> Result<Vec<Chosen>, ClientError> {
-    let all = fetch_all(client, Some("quarantined"), owner).await?;
+    let all = sessions::fetch(client, Some("quarantined"), owner).await?;
     let chosen = |item: &Value| {
         let owner = item["uid"].as_u64().and_then(|uid| uid.try_into().ok());
         item["session"].as_str().map(|key| (String::from(key), owner))

@@ -5,8 +5,10 @@ mod demo;
 mod flush;
 mod import;
 mod layout;
+mod losses;
 mod manage;
 mod model;
+mod pages;
 mod payload;
 mod record;
 mod run;
@@ -174,6 +176,7 @@ async fn converse(client: &mut Client, command: &Command, screen: &mut Screen<'_
         Command::Import(args) => import::import(client, args, screen).await,
         Command::Status(args) => status::status(client, args, screen).await,
         Command::Sessions(args) => sessions::sessions(client, args, screen).await,
+        Command::Losses(args) => losses::losses(client, args, screen).await,
         Command::Show(args) => show::show(client, args, screen).await,
         Command::Payload(args) => payload::payload(client, args, screen).await,
         Command::Flush(args) => flush::flush(client, args, screen).await,

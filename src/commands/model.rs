@@ -153,10 +153,23 @@ pub(super) struct Receipt {
     pub(super) delivered_at: Option<String>,
 }
 
-/// One page of `GET /v1/sessions`, its items as they came.
+/// One of `GET /v1/losses`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct LossEntry {
+    pub(super) name: String,
+    pub(super) key: Option<String>,
+    pub(super) owner: Option<u32>,
+    pub(super) events: u64,
+    pub(super) detail: String,
+    pub(super) at: Option<String>,
+}
+
+/// One page of a list, its items as they came.
 #[derive(Debug, Clone, Deserialize)]
 pub(super) struct Page {
-    pub(super) sessions: Vec<Value>,
+    #[serde(rename = "sessions", alias = "losses")]
+    pub(super) items: Vec<Value>,
     #[serde(default)]
     pub(super) next: Option<String>,
 }

@@ -225,7 +225,7 @@ impl<'c> Recorder<'c> {
             None => {
                 let path = format!("/v1/sessions?state=open&limit={LOOK_BACK}");
                 let page: Page = self.client.get(&path).await?;
-                for item in page.sessions {
+                for item in page.items {
                     if item["events"] == 1
                         && let Some(key) = item["session"].as_str()
                         && let Some(found) =

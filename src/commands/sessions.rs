@@ -1,19 +1,14 @@
 //! `afterplay sessions`
 
-use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, Width, presets};
+use comfy_table::CellAlignment;
 use serde_json::{Value, json};
 
-use super::model::{Page, Session};
+use super::model::Session;
+use super::pages::{PAGE, fetch_all};
 use super::style::{Style, Tone, of_state};
-use super::{ExitError, Screen, text};
+use super::{ExitError, Screen, layout, text};
 use crate::cli::SessionsArgs;
-use crate::client::{Client, ClientError, segment};
-
-/// The largest page that the service gives.
-const PAGE: usize = 500;
-/// A UUID fits; longer keys are continued on the next line, never cut, since they are there to be copied.
-const KEY_COLUMNS: usize = 36;
-const GAP: usize = 2;
+use crate::client::{Client, ClientError};
 
 /// Lists the sessions, all pages.
 pub(super) async fn sessions(
@@ -21,7 +16,7 @@ pub(super) async fn sessions(
     args: &SessionsArgs,
     screen: &mut Screen<'_>,
 ) -> Result<(), ExitError> {
-    let all = fetch_all(client, args.state.map(|state| state.word()), None).await?;
+    let all = fetch(client, args.state.map(|state| state.word()), None).await?;
     if args.json {
         screen.line(&text::json(&format!("{:#}", json!({ "sessions": all, "next": null }))))?;
         return Ok(());
@@ -43,33 +38,19 @@ pub(super) async fn sessions(
 }
 
 /// Every session, or every one in a state or of a user, newest first.
-pub(super) async fn fetch_all(
+pub(super) async fn fetch(
     client: &mut Client,
     state: Option<&str>,
     owner: Option<u32>,
 ) -> Result<Vec<Value>, ClientError> {
-    let mut all = Vec::new();
-    let mut after: Option<String> = None;
-    loop {
-        let mut path = format!("/v1/sessions?limit={PAGE}");
-        if let Some(state) = state {
-            path.push_str(&format!("&state={state}"));
-        }
-        if let Some(uid) = owner {
-            path.push_str(&format!("&owner={uid}"));
-        }
-        if let Some(cursor) = &after {
-            path.push_str(&format!("&after={}", segment(cursor)));
-        }
-        let page: Page = client.get(&path).await?;
-        let empty = page.sessions.is_empty();
-        all.extend(page.sessions);
-        match page.next {
-            // A cursor that leads nowhere would be followed for ever.
-            Some(next) if !empty && after.as_ref() != Some(&next) => after = Some(next),
-            _ => return Ok(all),
-        }
+    let mut path = format!("/v1/sessions?limit={PAGE}");
+    if let Some(state) = state {
+        path.push_str(&format!("&state={state}"));
     }
+    if let Some(uid) = owner {
+        path.push_str(&format!("&owner={uid}"));
+    }
+    fetch_all(client, &path).await
 }
 
 fn table(sessions: &[Session], now_ms: i64, width: usize, style: Style) -> String {
@@ -95,32 +76,14 @@ fn table(sessions: &[Session], now_ms: i64, width: usize, style: Style) -> Strin
         header.insert(1, "OWNER");
     }
     let (last, title) = (header.len() - 1, header.len() - 3);
-    let key = title - 1;
-    let mut taken = GAP * last;
-    for (column, name) in header.iter().enumerate().filter(|(column, _)| *column != title) {
-        let widest = rows.iter().map(|row| text::width(&row[column])).max().unwrap_or(0).max(name.len());
-        taken += if column == key { widest.min(KEY_COLUMNS) } else { widest };
-    }
-    let title_columns = width.saturating_sub(taken).max(header[title].len());
+    let title_columns = layout::room(&header, &rows, title, width);
     for row in &mut rows {
         row[title] = text::truncate(&row[title], title_columns).into_owned();
     }
 
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING);
-    table.set_content_arrangement(ContentArrangement::Dynamic);
-    table.set_width(u16::try_from(width).unwrap_or(u16::MAX));
-    table.set_header(header);
-    table.add_rows(rows);
-    for (index, column) in table.column_iter_mut().enumerate() {
-        let gap = if index == last { 0 } else { GAP };
-        column.set_padding((0, gap as u16));
-        if index == key {
-            let most = Width::Fixed((KEY_COLUMNS + GAP) as u16);
-            column.set_constraint(ColumnConstraint::UpperBoundary(most));
-        } else if index == last {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
+    let mut table = layout::table(&header, rows, width);
+    if let Some(column) = table.column_mut(last) {
+        column.set_cell_alignment(CellAlignment::Right);
     }
 
     let mut out = String::new();

@@ -15,6 +15,7 @@ mod heal;
 mod index;
 mod intake;
 mod long;
+mod losses;
 mod numbers;
 mod open;
 mod outbox;
@@ -53,6 +54,7 @@ pub use self::anchors::{ClockStatus, DateSeen, Known, Telling, TimeBasis, Timing
 pub use self::attach::Claim;
 pub use self::fault::OpenError;
 pub use self::long::lasts_too_long;
+pub use self::losses::{LossEntry, LossPage};
 pub use self::outbox::{Beginning, Fit, Next, Outgoing, StoredEvent};
 pub use self::query::{AsRecorded, Attempt, Detail, Page, Recorded, Status, Summary};
 pub(crate) use self::rows::body_sum;

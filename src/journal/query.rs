@@ -242,7 +242,7 @@ impl Journal {
 }
 
 /// The owner whose rows the caller may see; `None`: everybody's.
-fn only(scope: Scope) -> Option<u32> {
+pub(super) fn only(scope: Scope) -> Option<u32> {
     if scope.admin { None } else { Some(scope.uid) }
 }
 

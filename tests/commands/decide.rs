@@ -64,6 +64,7 @@ fn all_of_them_are_sent_again() {
 fn what_is_dropped_is_counted() {
     let (_endpoint, place) = refusing_twice();
     let service = quarantined(&place, &["one"]);
+    assert!(run(&place, &["losses"]).done().starts_with("No losses: "));
     let ran = run(&place, &["discard", "one", "none"]);
     assert_eq!((ran.code, ran.out.as_str()), (1, "one: discarded \"one\", quarantined, 5 events\n"));
     assert!(ran.err.contains("none: ") && ran.err.contains("unknown_session"), "{}", ran.err);
@@ -72,6 +73,12 @@ fn what_is_dropped_is_counted() {
     assert_eq!(status["losses"]["discarded"], 5);
     assert_eq!(status["events"], json!({ "stored": 0, "acknowledged": 5, "delivered": 0 }));
     assert!(run(&place, &["status"]).done().contains("  Losses        5 discarded\n"));
+    let listed = run(&place, &["losses"]).done();
+    let lines: Vec<Vec<&str>> = listed.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(lines[0], ["NAME", "KEY", "AGE", "EVENTS", "WHY"]);
+    assert_eq!((&lines[1][..2], lines[1][4]), (&["discarded", "one"][..], "5"), "{listed}");
+    assert!(lines.len() == 2 && listed.ends_with("  dropped by a person\n"), "{listed}");
+    assert_eq!(run(&place, &["losses", "--json"]).json(), service.get("/v1/losses"));
 
     service.record("open", &start_event("open"));
     let ran = run(&place, &["discard", "--json", "open"]);

@@ -181,6 +181,12 @@ fn life_of_sessions(document: &mut Document) {
     api.expect(204, "DELETE", SESSION, &["two"], &Value::Null);
     api.expect(404, "DELETE", SESSION, &["two"], &Value::Null);
 
+    let lost = api.expect(200, "GET", "/v1/losses", &["?limit=1&after="], &Value::Null).json();
+    assert_eq!((&lost["losses"][0]["key"], &lost["losses"][0]["owner"].is_u64()), (&json!("two"), &true));
+    for query in ["?limit=0", "?after=two"] {
+        api.expect(400, "GET", "/v1/losses", &[query], &Value::Null);
+    }
+
     for consent in ["pending", "in"] {
         api.expect(200, "PUT", "/v1/consent", &[], &json!({ "consent": consent }));
         api.expect(200, "GET", "/v1/consent", &[], &Value::Null);

@@ -199,6 +199,52 @@ fn an_administrator_says_whose_session_is_meant() {
 }
 
 #[test]
+fn losses_are_listed_to_whom_they_happened() {
+    if !is_root() {
+        return;
+    }
+    let place = shared_place(NOWHERE, "");
+    let service = place.start();
+    let mut anna = connect_as(&service, ANNA);
+    let mut bert = connect_as(&service, BERT);
+    let mut root = service.connect().unwrap();
+    assert_eq!(get(&mut root, "/v1/losses").json(), json!({ "losses": [], "next": null }));
+    for key in ["annas", "berts", "late"] {
+        let connection = if key == "berts" { &mut bert } else { &mut anna };
+        assert_eq!(post(connection, key, start_event("ep-1").to_string()).status, 201);
+        let path = format!("/v1/sessions/{key}");
+        assert_eq!(connection.send("DELETE", &path, &[], b"").unwrap().status, 204);
+    }
+    let list = |connection: &mut Connection, query: &str| -> Vec<Value> {
+        let page = get(connection, &format!("/v1/losses{query}")).json();
+        page["losses"].as_array().unwrap().clone()
+    };
+    let annas = list(&mut anna, "");
+    let told: Vec<_> =
+        annas.iter().map(|loss| json!([loss["key"], loss["name"], loss["events"], loss["detail"]])).collect();
+    let dropped = |key: &str| json!([key, "discarded", 1, "dropped by a person"]);
+    assert_eq!(told, [dropped("late"), dropped("annas")]);
+    assert!(annas.iter().all(|loss| loss.get("owner").is_none()), "{annas:?}");
+    let all = list(&mut root, "");
+    let owners: Vec<_> = all.iter().map(|loss| json!([loss["key"], loss["owner"]])).collect();
+    assert_eq!(owners, [json!(["late", ANNA]), json!(["berts", BERT]), json!(["annas", ANNA])]);
+    // Pages of one user's own do not count the others'.
+    let first = get(&mut anna, "/v1/losses?limit=1").json();
+    let next = first["next"].as_str().unwrap().to_owned();
+    let second = get(&mut anna, &format!("/v1/losses?limit=1&after={next}")).json();
+    assert_eq!((&second["losses"][0]["key"], &second["next"]), (&json!("annas"), &Value::Null));
+    assert_eq!(list(&mut root, &format!("?after={}", all[0]["id"])), all[1..]);
+    for query in ["limit=0", "limit=501", "after=annas", "after=@"] {
+        assert_problem(&get(&mut anna, &format!("/v1/losses?{query}")), 400, "invalid");
+    }
+    // An opt-out leaves the numbers and nothing that could name anybody.
+    assert_eq!(root.send("PUT", "/v1/consent", &[], b"{\"consent\":\"out\"}").unwrap().status, 200);
+    for loss in list(&mut root, "") {
+        assert_eq!((&loss["key"], &loss["detail"]), (&Value::Null, &json!("")));
+    }
+}
+
+#[test]
 fn successors_of_several_users_are_told_apart_too() {
     if !is_root() {
         return;
