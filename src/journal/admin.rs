@@ -16,7 +16,7 @@ impl Journal {
     /// Takes a quarantined session back.
     pub async fn retry(&self, scope: Scope, key: String) -> Result<(), Refusal> {
         self.call(move |core| {
-            let id = core.find(scope, &key)?;
+            let id = core.find_surely(scope, &key)?;
             match core.state_of(id)?.0 {
                 State::Quarantined => core.requeue(id),
                 state => Err(Refusal::WrongState(state)),
@@ -28,7 +28,7 @@ impl Journal {
     /// Drops a session; what was not delivered is a loss named `discarded`.
     pub async fn discard(&self, scope: Scope, key: String) -> Result<(), Refusal> {
         self.call(move |core| {
-            let id = core.find(scope, &key)?;
+            let id = core.find_surely(scope, &key)?;
             core.lose(id, Loss::Discarded, "dropped by a person")
         })
         .await
@@ -88,20 +88,24 @@ fn last(under: &[Under]) -> Option<&Under> {
 }
 
 impl Core {
-    /// The session of this name that the caller may see. A bare key names the first session under it; when that is
-    /// gone, the one that the key leads to.
+    /// The session of this name that the caller may see, their own before those of others. A bare key names the first
+    /// session under it; when that is gone, the one that the key leads to.
     pub(super) fn find(&self, scope: Scope, name: &str) -> Result<i64, Refusal> {
-        self.choose(scope, name, true)
+        self.choose(scope, name, true, true)
     }
 
     /// The session that a bare key leads to: the last one under it.
     fn find_last(&self, scope: Scope, name: &str) -> Result<i64, Refusal> {
-        self.choose(scope, name, false)
+        self.choose(scope, name, false, true)
     }
 
-    /// The session of this name. What an administrator asks for may be anybody's, so a name that several users have is
-    /// refused: taking the administrator's own would drop or send again what nobody meant.
-    fn choose(&self, scope: Scope, name: &str, first: bool) -> Result<i64, Refusal> {
+    /// The session of this name of which a person decides. What an administrator asks for may be anybody's, so a name
+    /// that several users have is refused: taking the administrator's own would drop or send again what nobody meant.
+    fn find_surely(&self, scope: Scope, name: &str) -> Result<i64, Refusal> {
+        self.choose(scope, name, true, false)
+    }
+
+    fn choose(&self, scope: Scope, name: &str, first: bool, own_first: bool) -> Result<i64, Refusal> {
         let name: Name = name.parse().map_err(|_| Refusal::UnknownSession)?;
         let under = self.under(scope, name.key.as_str())?;
         let chosen = |under: &[Under]| -> Option<(u32, i64)> {
@@ -114,7 +118,10 @@ impl Core {
         match found.as_slice() {
             [] => Err(Refusal::UnknownSession),
             [(_, id)] => Ok(*id),
-            several => Err(Refusal::Ambiguous(several.iter().map(|(owner, _)| *owner).collect())),
+            several => match several.iter().find(|(owner, _)| own_first && *owner == scope.uid) {
+                Some((_, own)) => Ok(*own),
+                None => Err(Refusal::Ambiguous(several.iter().map(|(owner, _)| *owner).collect())),
+            },
         }
     }
 
