@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use hyper::Uri;
 use hyper::header::{self, HeaderMap, HeaderValue};
 
 use super::problem::ApiError;
@@ -55,14 +56,19 @@ fn same_secret(given: &str, expected: &str) -> bool {
         && given.bytes().zip(expected.bytes()).fold(0, |differs, (a, b)| differs | (a ^ b)) == 0
 }
 
-fn decide<'a>(headers: &'a HeaderMap, gate: &Gate, origins: &[WebOrigin]) -> Verdict<'a> {
+fn decide<'a>(target: &Uri, headers: &'a HeaderMap, gate: &Gate, origins: &[WebOrigin]) -> Verdict<'a> {
     let hosts = headers.get_all(header::HOST).iter().count();
     if hosts != 1 || !text(headers, header::HOST).is_some_and(|host| is_our_host(host, gate.address)) {
         return Verdict::WrongHost;
     }
+    // A target in absolute form names a host of its own, which to HTTP counts before the header.
+    if target.authority().is_some_and(|authority| !is_our_host(authority.as_str(), gate.address)) {
+        return Verdict::WrongHost;
+    }
     if headers.contains_key(header::ORIGIN) {
+        let listed = |origin: &HeaderValue| origins.iter().any(|allowed| *origin == allowed.as_str());
         return match text(headers, header::ORIGIN) {
-            Some(origin) if origins.iter().any(|allowed| allowed.as_str() == origin) => {
+            Some(origin) if headers.get_all(header::ORIGIN).iter().all(listed) => {
                 Verdict::Allowed { origin: Some(origin) }
             }
             _ => Verdict::Forbidden("This origin is not on the list (api.origins)."),
@@ -84,14 +90,16 @@ impl Gate {
     /// Whether the caller may come in, and the origin that its browser is to be told of.
     pub(super) fn admit(
         &self,
+        target: &Uri,
         headers: &HeaderMap,
         origins: &[WebOrigin],
     ) -> Result<Option<HeaderValue>, ApiError> {
-        match decide(headers, self, origins) {
+        match decide(target, headers, self, origins) {
             Verdict::WrongHost => Err(ApiError::new(
                 421,
                 "wrong_host",
-                "The Host header must name this listener: localhost, 127.0.0.1 or [::1] with its port.",
+                "The Host header, and the request's target if it is a whole URL, must name this listener: \
+                 localhost, 127.0.0.1 or [::1] with its port.",
             )),
             Verdict::Forbidden(detail) => Err(ApiError::forbidden(detail)),
             Verdict::Allowed { origin } => Ok(origin.and_then(|origin| HeaderValue::from_str(origin).ok())),
@@ -162,8 +170,46 @@ mod tests {
                 headers
                     .append(header::HeaderName::from_bytes(name.as_bytes()).unwrap(), value.parse().unwrap());
             }
-            let verdict = decide(&headers, &gate, &origins);
+            let verdict = decide(&Uri::from_static("/v1/status"), &headers, &gate, &origins);
             assert!(expected(&verdict), "{pairs:?}: {verdict:?}");
+        }
+    }
+
+    #[test]
+    fn the_target_and_every_origin_count() {
+        let gate = Gate { address: "127.0.0.1:41780".parse().unwrap(), token: "secret".into() };
+        let origins =
+            ["https://tv.example", "https://radio.example"].map(|one| WebOrigin::parse(one).unwrap());
+        let verdict = |target: &str, given: &[&str]| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::HOST, "localhost:41780".parse().unwrap());
+            for origin in given {
+                headers.append(header::ORIGIN, origin.parse().unwrap());
+            }
+            match decide(&target.parse().unwrap(), &headers, &gate, &origins) {
+                Verdict::WrongHost => 421,
+                Verdict::Forbidden(_) => 403,
+                Verdict::Allowed { .. } => 200,
+            }
+        };
+        let tv = "https://tv.example";
+        for (target, origins, expected) in [
+            ("http://127.0.0.1:41780/v1/status", &[tv][..], 200),
+            ("http://LOCALHOST:41780/v1/status", &[tv], 200),
+            ("http://evil.example/v1/status", &[tv], 421),
+            ("http://evil.example:41780/v1/status", &[tv], 421),
+            ("http://localhost:41780@evil.example/v1/status", &[tv], 421),
+            ("http://evil.example@localhost:41780/v1/status", &[tv], 421),
+            ("http://localhost/v1/status", &[tv], 421),
+            ("evil.example:443", &[tv], 421),
+            ("*", &[tv], 200),
+            ("/v1/status", &[tv, "https://radio.example"], 200),
+            ("/v1/status", &[tv, "https://evil.example"], 403),
+            ("/v1/status", &["https://evil.example", tv], 403),
+            ("/v1/status", &[tv, "https://tv.example, https://evil.example"], 403),
+            ("/v1/status", &[tv, ""], 403),
+        ] {
+            assert_eq!(verdict(target, origins), expected, "{target} {origins:?}");
         }
     }
 

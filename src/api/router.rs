@@ -79,7 +79,7 @@ impl Router {
         route: Route<'_>,
     ) -> Response {
         let config = self.api.config.borrow().clone();
-        let origin = match gate.admit(&head.headers, &config.api.origins) {
+        let origin = match gate.admit(&head.uri, &head.headers, &config.api.origins) {
             Ok(origin) => origin,
             Err(refused) => {
                 // These never get as far as the pace of requests.

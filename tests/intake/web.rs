@@ -102,6 +102,15 @@ fn only_those_who_may_are_let_in_and_nothing_is_stored_for_the_rest() {
     assert_eq!(stored(&service), before);
     assert_eq!(service.get("/v1/consent"), json!({ "consent": "in" }));
 
+    // A target that is a whole URL names a host too, and counts before the header.
+    for (target, status) in [("http://evil.example", 421), (own_origin.as_str(), 200)] {
+        let path = format!("{target}/v1/status");
+        let headers = [("host", here.as_str()), ("authorization", bearer.as_str())];
+        assert_eq!(send(address, "GET", &path, &headers, "").status, status, "{path}");
+    }
+    let headers = [("host", here.as_str()), ("origin", ORIGIN), ("origin", "https://evil.example")];
+    assert_refused(&send(address, "GET", "/v1/status", &headers, ""), 403, "forbidden");
+
     let allowed: &[Headers<'_>] = &[
         &[("host", &here), ("authorization", &bearer)],
         &[("host", &named), ("authorization", &bearer)],
@@ -244,7 +253,9 @@ fn without_being_asked_to_nobody_listens() {
     // Of the origins and hosts on the Unix socket nobody takes notice: the kernel names the caller.
     let mut connection = service.connect().unwrap();
     let headers = [("host", "evil.example"), ("origin", "https://evil.example")];
-    assert_eq!(connection.send("GET", "/v1/sessions", &headers, b"").unwrap().status, 200);
+    for path in ["/v1/sessions", "http://evil.example/v1/sessions"] {
+        assert_eq!(connection.send("GET", path, &headers, b"").unwrap().status, 200);
+    }
 }
 
 #[test]
