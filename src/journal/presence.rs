@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Seek, SeekFrom};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
@@ -100,10 +100,13 @@ impl Files {
     /// Whether somebody made the WAL shorter than we ever do while the connection stands. What is committed behind the
     /// cut would be lost with what was before it.
     fn is_cut(&self) -> bool {
-        let Some(Ok(log)) = self.log.as_ref().map(File::metadata) else { return false };
-        let is_cut = log.len() < self.grown.get() && log.len() < LEAST_WAL;
+        // Not by its metadata: who has asked for the time of the last write makes each later one write that down.
+        let Some(Ok(length)) = self.log.as_ref().map(|mut log| log.seek(SeekFrom::End(0))) else {
+            return false;
+        };
+        let is_cut = length < self.grown.get() && length < LEAST_WAL;
         if !is_cut {
-            self.grown.set(log.len());
+            self.grown.set(length);
         }
         is_cut
     }
