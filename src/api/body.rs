@@ -7,8 +7,10 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
+use hyper::Version;
 use hyper::body::{Body, Incoming};
-use hyper::header::{CONTENT_TYPE, HeaderMap};
+use hyper::header::{CONTENT_TYPE, EXPECT, HeaderMap, HeaderValue};
+use hyper::http::request::Parts;
 
 use super::problem::ApiError;
 use super::share::{Held, Shares, Slice};
@@ -38,14 +40,35 @@ pub(super) struct Events {
     pub(super) batch: bool,
 }
 
-/// Reads a whole body within the limits.
+/// Reads a whole body within the limits. One that is too large is thrown away as it comes, so that a client that is
+/// still sending gets to the answer; one that `waits` for leave to send is answered at once.
 pub(super) async fn read(
-    body: Incoming,
+    mut body: Incoming,
+    waits: bool,
     held: &mut Held,
     shares: &Shares,
     uid: u32,
 ) -> Result<Bytes, ApiError> {
-    within(BODY_DEADLINE, read_pieces(body, held, shares, uid)).await?
+    let announced = body.size_hint().lower();
+    if announced <= MAX_REQUEST as u64
+        && let Some(whole) = within(BODY_DEADLINE, read_pieces(&mut body, held, shares, uid)).await??
+    {
+        return Ok(whole);
+    }
+    *held = Held::default();
+    if !waits {
+        // However that ends, it is too large.
+        let _ = within(BODY_DEADLINE, drain(&mut body)).await;
+    }
+    Err(ApiError::too_large(format!(
+        "The request is larger than {MAX_REQUEST} bytes. Send the events in several requests."
+    )))
+}
+
+/// Whether the client sends its body only once it is asked to. Reading from the body is what asks.
+pub(super) fn waits(head: &Parts) -> bool {
+    let asks = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"100-continue");
+    head.version >= Version::HTTP_11 && head.headers.get(EXPECT).is_some_and(asks)
 }
 
 /// Gives what is there already without setting a timer for it.
@@ -57,28 +80,20 @@ async fn within<T>(limit: Duration, work: impl Future<Output = T>) -> Result<T, 
     }
 }
 
+/// A whole body; `None` as soon as it is too large.
 async fn read_pieces(
-    mut body: Incoming,
+    body: &mut Incoming,
     held: &mut Held,
     shares: &Shares,
     uid: u32,
-) -> Result<Bytes, ApiError> {
+) -> Result<Option<Bytes>, ApiError> {
     let mut first: Option<Bytes> = None;
     let mut rest = BytesMut::new();
     let mut total = 0;
-    while !body.is_end_stream() {
-        let Some(frame) = within(PIECE_DEADLINE, body.frame()).await? else { break };
-        let frame = frame
-            .map_err(|error| ApiError::invalid_at("", format!("the body could not be read: {error}")))?;
-        let Ok(data) = frame.into_data() else { continue };
+    while let Some(data) = next_piece(body).await? {
         total += data.len();
-        if total > MAX_DRAIN {
-            break;
-        }
         if total > MAX_REQUEST {
-            rest = BytesMut::new();
-            *held = Held::default();
-            continue;
+            return Ok(None);
         }
         match &first {
             None => first = Some(data),
@@ -92,16 +107,35 @@ async fn read_pieces(
             }
         }
     }
-    if total > MAX_REQUEST {
-        return Err(ApiError::too_large(format!(
-            "The request is larger than {MAX_REQUEST} bytes. Send the events in several requests."
-        )));
+    Ok(Some(if rest.is_empty() { first.unwrap_or_default() } else { rest.freeze() }))
+}
+
+/// Throws away what comes, within measure.
+async fn drain(body: &mut Incoming) -> Result<(), ApiError> {
+    let mut total = 0;
+    while total <= MAX_DRAIN
+        && let Some(data) = next_piece(body).await?
+    {
+        total += data.len();
     }
-    Ok(if rest.is_empty() { first.unwrap_or_default() } else { rest.freeze() })
+    Ok(())
+}
+
+/// The next data of a body; `None` at its end.
+async fn next_piece(body: &mut Incoming) -> Result<Option<Bytes>, ApiError> {
+    while !body.is_end_stream() {
+        let Some(frame) = within(PIECE_DEADLINE, body.frame()).await? else { break };
+        let frame = frame
+            .map_err(|error| ApiError::invalid_at("", format!("the body could not be read: {error}")))?;
+        if let Ok(data) = frame.into_data() {
+            return Ok(Some(data));
+        }
+    }
+    Ok(None)
 }
 
 fn late() -> ApiError {
-    ApiError::new(408, "invalid", "The body did not arrive in time. Send the request again.")
+    ApiError::late("The body did not arrive in time. Send the request again.")
 }
 
 /// Whether the body is JSON lines.

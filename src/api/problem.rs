@@ -84,6 +84,11 @@ impl ApiError {
         ApiError::new(403, "forbidden", detail)
     }
 
+    /// 408.
+    pub(super) fn late(detail: impl Into<String>) -> ApiError {
+        ApiError { retry_after: Some(RETRY_BUSY_S), ..ApiError::new(408, "busy", detail) }
+    }
+
     /// 413.
     pub(super) fn too_large(detail: impl Into<String>) -> ApiError {
         ApiError::new(413, "too_large", detail)

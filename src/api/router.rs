@@ -115,7 +115,7 @@ impl Router {
         }
         // Held until there is an answer.
         let mut held = Held::default();
-        let body = body::read(body, &mut held, &api.shares, scope.uid).await;
+        let body = body::read(body, body::waits(head), &mut held, &api.shares, scope.uid).await;
         let bytes = body.as_ref().map_or(0, Bytes::len);
         let is_costly = bytes > body::LARGE || head.method == Method::GET;
         let _effort = match if is_costly { api.shares.costly(scope).await } else { Ok(None) } {

@@ -229,6 +229,54 @@ fn a_body_beyond_all_measure_is_not_waited_for() {
     assert_eq!(service.status()["sessions"]["open"], 0);
 }
 
+#[test]
+fn a_body_that_is_too_large_is_refused_for_that_however_it_comes() {
+    let place = Place::new(NOWHERE, "");
+    let service = place.start();
+    let begin = |headers: &str, body: &[u8]| {
+        let mut connection = service.connect().unwrap();
+        let head = format!("POST /v1/sessions/one/events HTTP/1.1\r\nhost: x\r\n{headers}\r\n\r\n");
+        connection.raw(head.as_bytes()).unwrap();
+        connection.raw(body).unwrap();
+        connection
+    };
+    // Who asks whether it may send is told at once.
+    let begun = Instant::now();
+    for expect in ["100-continue", "100-Continue"] {
+        let mut asks = begin(&format!("content-length: 2097152\r\nexpect: {expect}"), b"");
+        assert_problem(&asks.answer().unwrap(), 413, "too_large");
+        assert_eq!(asks.answer().unwrap_err().kind(), ErrorKind::UnexpectedEof);
+    }
+    assert!(begun.elapsed() < PROMPT, "took {:?}", begun.elapsed());
+    let mut edge = service.connect().unwrap();
+    edge.raw(
+        b"POST /ee/va/v1/play HTTP/1.1\r\nhost: x\r\ncontent-length: 2097152\r\nexpect: 100-continue\r\n\r\n",
+    )
+    .unwrap();
+    let refused = edge.answer().unwrap();
+    assert_eq!((refused.status, &refused.json()["reason"]), (413, &json!("too_large")));
+
+    // Who stops half-way has sent too much all the same, or is asked to try again.
+    let chunk = [b"133333\r\n".to_vec(), vec![b' '; 0x13_3333]].concat();
+    let mut large = [
+        begin("content-length: 2097152", b""),
+        begin("content-length: 2097152", &[b' '; 1000]),
+        begin("transfer-encoding: chunked", &chunk),
+    ];
+    let mut small = begin("content-length: 1000", b"{");
+    for connection in &mut large {
+        assert_problem(&connection.answer().unwrap(), 413, "too_large");
+    }
+    let late = small.answer().unwrap();
+    assert_problem(&late, 408, "busy");
+    assert_eq!((late.header("retry-after"), &late.json()["title"]), (Some("1"), &json!("Request Timeout")));
+
+    // Who goes on sending gets to read the answer, and may go on.
+    let mut sends = begin("content-length: 2097152", &vec![b' '; 2 << 20]);
+    assert_problem(&sends.answer().unwrap(), 413, "too_large");
+    assert_eq!(sends.send("GET", "/v1/consent", &[], b"").unwrap().status, 200);
+}
+
 /// Most memory that the service has had, in KiB.
 fn peak_memory(service: &Service<'_>) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", service.child.id())).unwrap();
