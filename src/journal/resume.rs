@@ -79,13 +79,12 @@ impl Core {
             if closed.can_go_on() && !plan.fresh.is_empty() {
                 self.note_own_end(closed.id, Why::End)?;
             }
-            let seq = if plan.fresh.is_empty() { plan.last_seq } else { closed.max_seq };
             return Ok(Appended {
                 state: closed.state,
                 created: false,
                 recorded: 0,
                 duplicates: plan.duplicates,
-                seq: seq.max(0).unsigned_abs(),
+                seq: plan.last_seq.max(0).unsigned_abs(),
                 continues_as: (closed.generation > 1)
                     .then(|| Name::text(append.key.as_str(), closed.generation)),
                 warnings: Vec::new(),

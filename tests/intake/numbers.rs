@@ -163,6 +163,27 @@ fn a_closing_event_leaves_a_grace() {
 }
 
 #[test]
+fn a_late_end_is_answered_with_its_own_number() {
+    let place = Place::new(NOWHERE, "session.idle_timeout = \"300ms\"\nconsent.initial = \"pending\"");
+    let service = place.start();
+    let play = numbered(event("media.play", 1, 0), 1);
+    assert_eq!(send(&service, "one", &json!([numbered(start_event("ep-1"), 0), play])).0, 201);
+    assert_eq!(service.wait_for_state("one", "completed")["why"], "idle");
+    let before = journal(&service, &["one"]);
+    let end = event("media.sessionEnd", 9, 9);
+    for (events, expected) in [
+        (json!([play, numbered(end.clone(), 2)]), (0, 1, 2)),
+        (json!([play, end]), (0, 1, 2)),
+        (numbered(end.clone(), 7), (0, 0, 7)),
+        (json!([numbered(end.clone(), 2), play]), (0, 1, 1)),
+    ] {
+        let answer = send(&service, "one", &events);
+        assert_eq!((answer.0, counts(&answer)), (200, expected), "{events}");
+    }
+    assert_eq!(journal(&service, &["one"]), before);
+}
+
+#[test]
 fn completing_twice_is_completing_once() {
     let place = quiet_place();
     let service = place.start();
