@@ -41,10 +41,6 @@ impl FromStr for Key {
         if let Some((at, c)) = text.char_indices().find(|&(_, c)| !allowed(c)) {
             return Err(BadKey(format!("this one has {:?} at byte {at}", c)));
         }
-        if text == "." || text == ".." {
-            // A client that tidies up paths could never name it again.
-            return Err(BadKey("this one means a folder in a path".into()));
-        }
         if text.len() > MAX_KEY {
             return Err(BadKey(format!("this one has {}", text.len())));
         }
@@ -242,10 +238,10 @@ mod tests {
 
     #[test]
     fn keys_are_short_and_plain() {
-        for good in ["a", "living-room-0042", "A.z_0:9-", "...", &"k".repeat(128)] {
+        for good in ["a", "living-room-0042", "A.z_0:9-", ".", "..", "...", &"k".repeat(128)] {
             assert_eq!(good.parse::<Key>().unwrap().as_str(), good);
         }
-        for bad in ["", ".", "..", "../x", "a b", "it's", "😀", "key~2", "a\0", "a%20", &"k".repeat(129)] {
+        for bad in ["", "../x", "a b", "it's", "😀", "key~2", "a\0", "a%20", &"k".repeat(129)] {
             assert!(bad.parse::<Key>().is_err(), "{bad:?}");
         }
         assert!(Key::random().as_str().parse::<Key>().is_ok());

@@ -153,6 +153,34 @@ fn the_payload_that_is_shown_is_the_one_that_is_sent() {
 }
 
 #[test]
+fn keys_of_dots_are_keys_where_a_client_sends_them_as_they_are() {
+    let place = quiet_place();
+    let service = place.start();
+    let mut connection = service.connect().unwrap();
+    let mut call = |method: &str, path: &str| {
+        let answer = connection.send(method, path, &[], b"").unwrap();
+        assert_eq!(answer.status / 100, 2, "{method} {path}: {}", answer.text());
+        answer
+    };
+    for (key, other) in [(".", "%2E"), ("..", "%2e.")] {
+        let answer = post(&mut service.connect().unwrap(), key, start_event("ep-1").to_string());
+        let path = format!("/v1/sessions/{key}");
+        assert_eq!((answer.status, answer.header("location")), (201, Some(path.as_str())));
+        for path in [path, format!("/v1/sessions/{other}")] {
+            assert_eq!(call("GET", &path).json()["session"], key);
+            for below in ["events", "payload"] {
+                assert_eq!(
+                    call("GET", &format!("{path}/{below}")).json()["events"].as_array().unwrap().len(),
+                    1
+                );
+            }
+            assert_eq!(call("POST", &format!("{path}/complete")).json()["session"], key);
+        }
+        call("DELETE", &format!("/v1/sessions/{other}"));
+    }
+}
+
+#[test]
 fn facts_of_a_session() {
     let place = quiet_place();
     let service = place.start();
