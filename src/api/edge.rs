@@ -137,6 +137,12 @@ fn check_call(call: &Call<'_>) -> Result<(), ApiError> {
 }
 
 fn utf8(bytes: &Bytes) -> Result<&str, ApiError> {
+    if bytes.is_empty() {
+        return Err(ApiError {
+            problems: vec![Problem::whole("is empty")],
+            ..ApiError::new(408, "not_json", "The body is empty: send the events in it as JSON.")
+        });
+    }
     json::utf8(bytes).map_err(|problem| ApiError {
         problems: vec![problem.clone()],
         ..ApiError::new(400, "not_json", format!("The body is not JSON: {}.", problem.problem))

@@ -222,6 +222,7 @@ fn media_edge<S: Read + Write>(api: &mut Caller<'_, S>) {
         }
         api.expect(404, "POST", template, &action("play"), &live("media.play", Some("nobody")));
         api.expect(404, "POST", template, &action("dance"), &live("media.play", Some(&made)));
+        api.expect(408, "POST", template, &action("play"), &Value::Null);
         assert_eq!(api.call("POST", template, &action("play"), &vec![b' '; 2 << 20]).status, 413);
         api.headers.push(("content-type", "application/xml".into()));
         api.expect(415, "POST", template, &action("play"), &live("media.play", Some(&made)));
@@ -231,6 +232,7 @@ fn media_edge<S: Read + Write>(api: &mut Caller<'_, S>) {
         api.expect(200, "POST", template, hint, &live("media.sessionStart", None));
         api.expect(400, "POST", template, hint, &json!({ "events": [] }));
         api.expect(501, "POST", template, hint, &live("media.play", None));
+        api.expect(408, "POST", template, hint, &Value::Null);
         assert_eq!(api.call("POST", template, hint, &vec![b' '; 2 << 20]).status, 413);
         api.headers.push(("content-type", "application/xml".into()));
         api.expect(415, "POST", template, hint, &live("media.sessionStart", None));

@@ -27,6 +27,7 @@ impl From<Refusal> for AdobeError {
 /// Adobe's code and status for one of ours (contract sections 10 and 11.3); no code where Adobe has none.
 fn adobe_code(error: &ApiError) -> (Option<&'static str>, u16) {
     match error.reason {
+        "not_json" if error.status == 408 => (Some("EXEG-0109-408"), 408),
         "not_json" => (Some("EXEG-0101-400"), 400),
         "content_type" => (Some("EXEG-0111-415"), 415),
         "datastream" => (Some("EXEG-0003-400"), 400),
