@@ -85,7 +85,7 @@ Examples:
   afterplay sessions
   afterplay sessions --state quarantined --json")]
     Sessions(SessionsArgs),
-    /// List the events that were acknowledged and lost, newest first, each loss with its reason
+    /// List what was acknowledged and lost, newest first, and why
     #[command(after_help = "\
 Examples:
   afterplay losses
