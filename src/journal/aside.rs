@@ -35,11 +35,6 @@ pub(super) fn name(path: &Path, now: &Reading) -> io::Result<PathBuf> {
     Ok(beside(path, &format!("{DAMAGED}{number:0DIGITS$}-{date}")))
 }
 
-/// Whether a crash came behind the move of the main file.
-pub(super) fn is_begun(path: &Path) -> io::Result<bool> {
-    Ok(begun(path, &tags(path)?).is_some())
-}
-
 /// Where the main file was moved before a crash: what is left of its companions goes there.
 fn begun(path: &Path, tags: &[String]) -> Option<PathBuf> {
     let newest = beside(path, &format!("{DAMAGED}{}", tags.last()?));

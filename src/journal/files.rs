@@ -121,9 +121,9 @@ pub(super) fn is_beheaded(path: &Path) -> io::Result<bool> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
         found => found.map(|file| file.len()),
     };
-    // A single byte is nothing to SQLite either.
+    // A single byte is nothing to SQLite either. A reserve that was given up is an empty file.
     Ok(length(path)? <= 1
-        && (length(&beside(path, "-wal"))? > WAL_HEADER || length(&beside(path, ".reserve"))? > 0))
+        && (length(&beside(path, "-wal"))? > WAL_HEADER || beside(path, ".reserve").exists()))
 }
 
 /// Makes the directory entry of a new journal durable before anything in it is acknowledged.

@@ -182,10 +182,10 @@ impl Core {
             }
             taken_up => taken_up?,
         }
-        self.files = Files::at(self.path());
         if cut {
             self.count_cut(known)?;
         }
+        self.files = Files::at(self.path());
         tracing::warn!("the journal was opened again and checked");
         Ok(())
     }
@@ -283,7 +283,15 @@ impl Core {
 
     /// Saves what was removed from under the connection, and puts the WAL into the main file.
     pub(super) fn close(mut self) {
-        if let Err(error) = self.note_last_moment() {
+        // Anything written behind a cut would make its hole look like frames.
+        if self.look_at_files() == Found::WalCut
+            && let Err(refusal) = self.make_sure()
+        {
+            tracing::error!("what the cut log held could not be counted: {refusal}");
+        }
+        if self.look_at_files() != Found::WalCut
+            && let Err(error) = self.note_last_moment()
+        {
             tracing::warn!("how long this boot lasted was not written down: {error}");
         }
         if let Err(refusal) = self.conclude() {

@@ -158,9 +158,8 @@ fn set_aside(path: &Path, now: &Reading) -> Result<PathBuf, OpenError> {
 /// What a crash behind the first of these moves left: the rest goes where the main file is. A rollback journal alone is
 /// what a crash leaves of a journal that was being made; SQLite sees to that.
 pub(super) fn take_up_interrupted(path: &Path, now: &Reading) -> Result<(), OpenError> {
-    let failed =
-        |source| OpenError::Io { doing: "looking for what was set aside of", path: path.to_owned(), source };
-    if beside(path, "-wal").exists() && !path.exists() && aside::is_begun(path).map_err(failed)? {
+    // Else the main file was taken away, and what its log holds can be saved.
+    if beside(path, "-wal").exists() && !path.exists() && beside(path, SALVAGED).exists() {
         set_aside(path, now)?;
     }
     Ok(())

@@ -57,6 +57,22 @@ fn what_the_log_of_a_beheaded_journal_holds_is_saved() {
 }
 
 #[test]
+fn a_journal_that_was_set_aside_before_does_not_take_the_log() {
+    let place = place();
+    let service = place.start();
+    service.play("first");
+    assert!(service.stop().success());
+    fs::write(place.journal(), "somebody's notes".repeat(500)).unwrap();
+    let service = place.start();
+    consent(&service, "in");
+    play(&service);
+    service.kill();
+    fs::remove_file(place.journal()).unwrap();
+    let service = place.start();
+    assert_eq!(service.status()["sessions"]["completed"], SESSIONS, "{}", place.log_text());
+}
+
+#[test]
 fn a_beheaded_journal_without_a_log_is_told_of_and_listed() {
     for (harm, apply) in HARMS {
         let place = place();

@@ -63,7 +63,8 @@ impl Image {
         for entry in std::fs::read_dir(folder).unwrap() {
             let entry = entry.unwrap();
             let name = entry.file_name().into_string().unwrap();
-            if !self.files.contains_key(&name) && !(has_reserve && name.ends_with(".reserve")) {
+            let stays = self.files.contains_key(&name) || (has_reserve && name.ends_with(".reserve"));
+            if !stays {
                 std::fs::remove_file(entry.path()).unwrap();
             }
         }

@@ -126,6 +126,12 @@ fn dirty_start_a_log_that_is_cut_while_running_costs_what_it_held_and_no_more() 
     assert_eq!(service.status()["losses"], status["losses"]);
     let verified = place.run(&["verify"]);
     assert!(verified.status.success(), "{verified:?}");
+    // Also where nothing is committed any more before the stop.
+    record(&service, &mut books, "d");
+    fs::OpenOptions::new().write(true).open(&log).unwrap().set_len(0).unwrap();
+    assert!(service.stop().success());
+    let service = place.start();
+    assert_eq!(service.status()["events"]["acknowledged"], books.acknowledged(), "{}", place.log_text());
 }
 
 /// The service may be putting a file back just then.
