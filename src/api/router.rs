@@ -117,7 +117,7 @@ impl Router {
         let mut held = Held::default();
         let body = body::read(body, body::waits(head), &mut held, &api.shares, scope.uid).await;
         let bytes = body.as_ref().map_or(0, Bytes::len);
-        let is_costly = bytes > body::LARGE || head.method == Method::GET;
+        let is_costly = bytes > body::LARGE || matches!(head.method, Method::GET | Method::HEAD);
         let _effort = match if is_costly { api.shares.costly(scope).await } else { Ok(None) } {
             Ok(effort) => effort,
             Err(error) => return refuse(error),

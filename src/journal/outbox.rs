@@ -339,6 +339,10 @@ impl Core {
     }
 
     fn begin_attempt(&mut self, beginning: &Beginning) -> Result<Option<u32>, Refusal> {
+        // It may have been taken back since the uploader looked.
+        if self.consent != Consent::In {
+            return Ok(None);
+        }
         let Beginning { id, timestamp_ms, fit, timing, bytes, sum, ref warnings } = *beginning;
         let attempt: Option<u32> = self
             .conn

@@ -148,10 +148,13 @@ impl Core {
             if may_hold && row.get_ref(1)?.as_str()? != State::Delivered.as_str() {
                 let (first, last): (i64, i64) = (row.get(2)?, row.get(3)?);
                 let mut query = self.conn.prepare_cached(
-                    "SELECT seq, body FROM events WHERE id BETWEEN ?2 AND ?3 AND session = ?1",
+                    "SELECT seq, body FROM events WHERE id BETWEEN ?2 AND ?3 AND session = ?1 ORDER BY id DESC",
                 )?;
                 let mut rows = query.query([id, first, last])?;
-                while let Some(row) = rows.next()? {
+                // What is sent again is mostly the last of it.
+                while !asked.is_empty()
+                    && let Some(row) = rows.next()?
+                {
                     let seq = row.get(0)?;
                     if asked.remove(&seq) {
                         found.insert(seq, Stored::Body(row.get(1)?));

@@ -235,6 +235,10 @@ impl Courier {
         }
         let config = self.config.clone();
         loop {
+            // What the next step will see: nothing begins any more.
+            if self.signals.borrow().consent != Consent::In {
+                return Ok((View::of(Doing::Waiting), None));
+            }
             let next = self.next().await?;
             if next == Next::Nothing {
                 return Ok((View::of(Doing::Idle), None));

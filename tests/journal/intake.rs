@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use afterplay::event::EventType;
-use afterplay::journal::{Append, NewEvent, Next, Policy, Refusal, Scope, Telling};
-use afterplay::session::{State, Why};
+use afterplay::journal::{Append, Fit, NewEvent, Next, Policy, Refusal, Scope, Telling};
+use afterplay::session::{Consent, State, Why};
 
 use crate::journal::{Open, ROOT, policy};
 use crate::{ME, append, clock, event, full, ping, start};
@@ -201,5 +201,23 @@ async fn one_user_cannot_fill_the_others_room() {
     assert!(open.journal.append(append("a", vec![large(4)])).await.is_err());
     open.journal.discard(ME, "a".into()).await.unwrap();
     assert!(open.journal.append(append("c", vec![start(), large(1)])).await.is_ok());
+    open.close();
+}
+
+#[tokio::test]
+async fn no_attempt_begins_once_consent_is_pending() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = Open::at(&dir.path().join("journal.db"), &clock());
+    open.journal.append(append("a", vec![start()])).await.unwrap();
+    open.journal.complete(ME, "a".into()).await.unwrap();
+    let outgoing = open.journal.outgoing_by_key(ME, "a".into()).await.unwrap();
+    let begin = || {
+        let fit = Fit { budget: 1 << 20, gap_ms: -1 };
+        open.journal.begin_attempt(outgoing.id, None, fit, outgoing.timing, b"{}")
+    };
+    open.journal.set_consent(Consent::Pending).await.unwrap();
+    assert_eq!(begin().await.unwrap(), None);
+    open.journal.set_consent(Consent::In).await.unwrap();
+    assert_eq!(begin().await.unwrap(), Some(1));
     open.close();
 }
