@@ -197,7 +197,7 @@ impl Core {
         self.set_setting("consent", &consent)?;
         self.touched = true;
         self.consent = consent;
-        self.work += 1;
+        self.note_change();
         if consent == Consent::Out {
             self.purge()?;
         }

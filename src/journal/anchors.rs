@@ -281,7 +281,7 @@ impl Core {
             present.anchors.push(anchor);
         }
         // Sessions that waited for it are due.
-        self.work += 1;
+        self.note_change();
         Ok(())
     }
 

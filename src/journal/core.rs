@@ -56,6 +56,7 @@ pub(super) struct Core {
     pub(super) next_event: i64,
     pub(super) consent: Consent,
     pub(super) work: u64,
+    pub(super) changed: u64,
     /// When the next deadline of an open session may have come; early is harmless, late is not.
     pub(super) deadline: Option<i64>,
     /// Erased rows must leave the file before the answer goes out.
@@ -132,6 +133,7 @@ impl Core {
             spare: 0,
             next_event: 1,
             work: 0,
+            changed: 0,
             deadline: None,
             scrub: false,
             expired_at: None,
@@ -208,7 +210,7 @@ impl Core {
         self.conn.execute_batch("COMMIT")?;
         self.limit_wal()?;
         self.touched = false;
-        self.work += 1;
+        self.note_change();
         self.reload()
     }
 
@@ -229,8 +231,14 @@ impl Core {
         self.expire(&now)?;
         self.conn.execute_batch("COMMIT")?;
         self.reload()?;
-        self.work += 1;
+        self.note_change();
         Ok(())
+    }
+
+    /// What was read of a session before may no longer be so.
+    pub(super) fn note_change(&mut self) {
+        self.work += 1;
+        self.changed += 1;
     }
 
     /// The present moment, as the journal writes it down.
@@ -246,6 +254,7 @@ impl Core {
     pub(super) fn signals(&self) -> Signals {
         Signals {
             work: self.work,
+            changed: self.changed,
             deadline: self.deadline,
             consent: self.consent,
             healed: self.healing.healed(),

@@ -84,7 +84,7 @@ impl Core {
         })
     }
 
-    fn body_of(&self, event: i64) -> Result<String, Refusal> {
+    pub(super) fn body_of(&self, event: i64) -> Result<String, Refusal> {
         let mut query = self.conn.prepare_cached("SELECT body FROM events WHERE id = ?1")?;
         Ok(query.query_row([event], |row| row.get(0))?)
     }

@@ -265,6 +265,8 @@ pub struct Journal {
 pub struct Signals {
     /// Raised when the uploader may have something new to do.
     pub work: u64,
+    /// Raised when what was read of a session may no longer be so: its rows, or what is known of the time.
+    pub changed: u64,
     /// Boot time of the next deadline of an open session.
     pub deadline: Option<i64>,
     /// Present consent.

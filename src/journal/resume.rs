@@ -14,6 +14,10 @@ use crate::course::{Continuing, Course};
 use crate::event::EventType;
 use crate::session::{Name, State, Why};
 
+/// A session's rows from the last on.
+const EACH_ROW: &str =
+    "SELECT seq, body FROM events WHERE id BETWEEN ?2 AND ?3 AND session = ?1 ORDER BY id DESC";
+
 /// The last session under a key, when it takes no events.
 pub(super) struct Closed {
     id: i64,
@@ -120,8 +124,7 @@ impl Core {
         self.stored_in_chain(query.query_row([id], |row| row.get(0))?, asked)
     }
 
-    /// What is known of the events under these numbers in a session that takes no more, and in those it continues. The
-    /// rows of each are gone through once, however many are asked for.
+    /// What is known of the events under these numbers in a session that takes no more, and in those it continues.
     fn stored_in_chain(
         &self,
         mut next: Option<i64>,
@@ -139,31 +142,75 @@ impl Core {
             next = row.get(0)?;
             let kept: Option<Kept> =
                 row.get_ref(4)?.as_str_or_null()?.and_then(|text| serde_json::from_str(text).ok());
+            let mut here = Vec::new();
             for seq in &asked {
                 if let Some(stored) = kept.as_ref().and_then(|kept| kept.find(*seq)) {
                     delivered.entry(*seq).or_insert(stored);
+                    here.push(*seq);
                 }
             }
-            let may_hold = kept.is_none() || asked.iter().any(|seq| delivered.contains_key(seq));
-            if may_hold && row.get_ref(1)?.as_str()? != State::Delivered.as_str() {
-                let (first, last): (i64, i64) = (row.get(2)?, row.get(3)?);
-                let mut query = self.conn.prepare_cached(
-                    "SELECT seq, body FROM events WHERE id BETWEEN ?2 AND ?3 AND session = ?1 ORDER BY id DESC",
-                )?;
-                let mut rows = query.query([id, first, last])?;
-                // What is sent again is mostly the last of it.
-                while !asked.is_empty()
-                    && let Some(row) = rows.next()?
-                {
-                    let seq = row.get(0)?;
-                    if asked.remove(&seq) {
-                        found.insert(seq, Stored::Body(row.get(1)?));
-                    }
+            if row.get_ref(1)?.as_str()? == State::Delivered.as_str() {
+                continue;
+            }
+            let rows = (row.get(2)?, row.get(3)?);
+            for seq in &here {
+                if let Some(event) = self.event_numbered(id, rows, *seq)? {
+                    found.insert(*seq, Stored::Body(self.body_of(event)?));
+                    asked.remove(seq);
                 }
+            }
+            if kept.is_none() || here.iter().any(|seq| asked.contains(seq)) {
+                self.search_rows(id, rows, &mut asked, &mut found)?;
             }
         }
         delivered.extend(found);
         Ok(delivered)
+    }
+
+    /// Which of a session's rows has a number, looked for as if numbers grew from row to row: a player counts up, and a
+    /// large session has many rows. `None` also where they do not grow.
+    fn event_numbered(
+        &self,
+        id: i64,
+        (mut first, mut last): (i64, i64),
+        seq: i64,
+    ) -> rusqlite::Result<Option<i64>> {
+        let mut query = self.conn.prepare_cached(
+            "SELECT id, seq FROM events WHERE id BETWEEN ?2 AND ?3 AND session = ?1 AND seq >= 0 ORDER BY id LIMIT 1",
+        )?;
+        while first <= last {
+            let middle = first + (last - first) / 2;
+            let next = query
+                .query_row([id, middle, last], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)))
+                .optional()?;
+            match next {
+                Some((event, there)) if there == seq => return Ok(Some(event)),
+                Some((event, there)) if there < seq => first = event + 1,
+                _ => last = middle - 1,
+            }
+        }
+        Ok(None)
+    }
+
+    /// The bodies of a session's events with these numbers, from its last row on, each row looked at.
+    fn search_rows(
+        &self,
+        id: i64,
+        (first, last): (i64, i64),
+        asked: &mut HashSet<i64>,
+        found: &mut HashMap<i64, Stored>,
+    ) -> rusqlite::Result<()> {
+        let mut query = self.conn.prepare_cached(EACH_ROW)?;
+        let mut rows = query.query([id, first, last])?;
+        while !asked.is_empty()
+            && let Some(row) = rows.next()?
+        {
+            let seq = row.get(0)?;
+            if asked.remove(&seq) {
+                found.insert(seq, Stored::Body(row.get(1)?));
+            }
+        }
+        Ok(())
     }
 
     fn go_on(&mut self, closed: &Closed, append: &Append, plan: &Plan) -> Result<Appended, Refusal> {
@@ -230,3 +277,6 @@ impl Core {
             })?)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -145,7 +145,7 @@ impl Core {
         )?;
         self.seal(split.id)?;
         self.keep_basis(split.id)?;
-        self.work += 1;
+        self.note_change();
         Ok(second)
     }
 

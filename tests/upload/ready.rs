@@ -17,7 +17,9 @@ fn endpoint() -> Endpoint {
 
 /// Of three sessions the first is delivered, the second on its way, and the third made ready.
 fn under_way<'a>(place: &'a Place, endpoint: &Endpoint) -> Service<'a> {
-    let service = place.start();
+    let service = place.start_with(|command| {
+        command.env("AFTERPLAY_LOG", "debug");
+    });
     for key in ["first", "a", "b"] {
         service.play(key);
     }
@@ -62,4 +64,19 @@ fn a_person_who_opts_out_stops_it() {
     service.play("c");
     wait_for("the new session to be delivered", || (endpoint.requests().len() > 2).then_some(()));
     assert_eq!(names(&endpoint.requests()), ["first", "a", "c"]);
+}
+
+#[test]
+fn one_stays_ready_while_others_are_completed() {
+    let endpoint = endpoint();
+    let place = Place::new(&endpoint.url(), &format!("{QUICK}\n{HELD}"));
+    let service = under_way(&place, &endpoint);
+    for key in ["c", "d", "e"] {
+        service.play(key);
+    }
+    wait_for_delivered(&service, 6);
+    assert_eq!(names(&endpoint.requests()), ["first", "a", "b", "c", "d", "e"]);
+    let log = place.log_text();
+    let (before, _) = log.split_once("sending session=\"b\"").unwrap();
+    assert_eq!(before.matches("made ready session=\"b\"").count(), 1, "{log}");
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::landing::Made;
 use super::{Courier, UNREADABLE_MS};
 use crate::config::Config;
-use crate::journal::{Beginning, Fit, Outgoing, Refusal, body_sum, lasts_too_long};
+use crate::journal::{Beginning, Fit, Outgoing, Refusal, Signals, body_sum, lasts_too_long};
 use crate::link::Link;
 use crate::session::Consent;
 use crate::upload::cut::cut;
@@ -22,8 +22,8 @@ pub(super) struct Packed {
     /// By what it was made.
     shape: Shape,
     config: Arc<Config>,
-    /// What the journal had told of by then: a clock that came to be known counts as well.
-    work: u64,
+    /// What the journal had told of by then.
+    signals: Signals,
 }
 
 impl Packed {
@@ -49,7 +49,7 @@ impl Courier {
 
     /// Whether it would be made the same way now.
     pub(super) fn is_fresh(&self, packed: &Packed) -> bool {
-        packed.work == self.signals.borrow().work
+        packed.signals.changed == self.signals.borrow().changed
             && packed.shape == *self.shape.borrow()
             && Arc::ptr_eq(&packed.config, &self.config)
     }
@@ -58,6 +58,7 @@ impl Courier {
     pub(super) fn may_go(&self, packed: &Packed) -> bool {
         let id = packed.session.id;
         self.is_fresh(packed)
+            && packed.signals.work == self.signals.borrow().work
             && self.signals.borrow().consent == Consent::In
             && self.link.borrow().link == Link::Online
             && self.patience.until(self.now().boot_ms).is_none()
@@ -85,7 +86,7 @@ impl Courier {
     /// The same; why it cannot be sent the journal is told.
     async fn pack(&self, id: i64) -> Result<Option<Packed>, Refusal> {
         let journal = &self.parts.journal;
-        let (config, shape, work) = (self.config.clone(), *self.shape.borrow(), self.signals.borrow().work);
+        let (config, shape, signals) = (self.config.clone(), *self.shape.borrow(), *self.signals.borrow());
         let session = match journal.outgoing(id).await {
             Ok(Some(session)) => session,
             Ok(None) => return Ok(None),
@@ -120,7 +121,8 @@ impl Courier {
             tracing::error!(session = session.key, "the payload differs from that of the first attempt");
         }
         session.events = Vec::new();
-        Ok(Some(Packed { session, timestamp, fit, body, made, shape, config, work }))
+        tracing::debug!(session = session.key, "made ready");
+        Ok(Some(Packed { session, timestamp, fit, body, made, shape, config, signals }))
     }
 
     /// Ends a session where 24 hours are over; then both parts are looked at anew. Answers whether it was done. A
