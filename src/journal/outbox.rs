@@ -367,6 +367,9 @@ impl Core {
             .optional()?;
         let Some(attempt) = attempt else { return Ok(None) };
         self.keep_warnings(id, warnings)?;
+        if attempt > 1 {
+            self.close_attempts_not_made(id)?;
+        }
         self.draining = true;
         self.conn
             .prepare_cached(

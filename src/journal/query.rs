@@ -8,8 +8,6 @@ use serde_json::value::RawValue;
 
 use super::core::Core;
 use super::files::beside;
-use super::outbox::{StoredEvent, events_between};
-use super::rows::Run;
 use super::{ClockStatus, Journal, Outgoing, Refusal, Scope, TimeBasis};
 use crate::anchor::Basis;
 use crate::clock::{Moment, rfc3339};
@@ -118,15 +116,6 @@ pub struct Page {
     pub next: Option<String>,
 }
 
-/// A recorded event.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Recorded {
-    /// Its number.
-    pub seq: u64,
-    /// Byte for byte as the player sent it.
-    pub body: String,
-}
-
 /// What the journal knows of the caller's sessions; of everybody's for an administrator.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Status {
@@ -159,17 +148,6 @@ impl Status {
 
 /// Rows of a list that are read at a time: what is asked of the journal does not hold up what is recorded.
 const ROWS_AT_ONCE: u32 = 50;
-/// Numbers of rows within which events are read at a time.
-const EVENTS_AT_ONCE: i64 = 512;
-
-/// Some events of a session.
-struct Part {
-    events: Vec<StoredEvent>,
-    /// What they and those before them add up to.
-    run: Run,
-    /// The row to go on at, if any are left.
-    next: Option<i64>,
-}
 
 impl Journal {
     /// Sessions the caller may see, newest first. `after` is a page's `next`, or a key.
@@ -198,27 +176,6 @@ impl Journal {
     /// One session.
     pub async fn detail(&self, scope: Scope, key: String) -> Result<Detail, Refusal> {
         self.call(move |core| core.detail(scope, &key)).await
-    }
-
-    /// The events of one session, as recorded.
-    pub async fn recorded(&self, scope: Scope, key: String) -> Result<Vec<Recorded>, Refusal> {
-        let mut recorded = Vec::new();
-        let (mut from, mut run) = (None, Run::default());
-        loop {
-            let key = key.clone();
-            let part = self
-                .call(move |core| {
-                    let id = core.find(scope, &key)?;
-                    core.some_events_of(id, from, run)
-                })
-                .await?;
-            let played = part.events.into_iter().filter(|event| !event.synthetic);
-            recorded.extend(played.map(|event| Recorded { seq: event.seq.unsigned_abs(), body: event.body }));
-            (from, run) = (part.next, part.run);
-            if from.is_none() {
-                return Ok(recorded);
-            }
-        }
     }
 
     /// Everything the payload of one session is made of.
@@ -423,24 +380,11 @@ impl Core {
     }
 
     /// Refuses a session that was delivered: its events were deleted then.
-    fn still_has_events(&self, id: i64) -> Result<(), Refusal> {
+    pub(super) fn still_has_events(&self, id: i64) -> Result<(), Refusal> {
         match self.state_of(id)?.0 {
             State::Delivered => Err(Refusal::WrongState(State::Delivered)),
             _ => Ok(()),
         }
-    }
-
-    /// The events of a session from a row on, as many as are read at a time, each checked after those in `run`.
-    fn some_events_of(&self, id: i64, from: Option<i64>, mut run: Run) -> Result<Part, Refusal> {
-        self.still_has_events(id)?;
-        let (first, last): (i64, Option<i64>) = self
-            .conn
-            .prepare_cached("SELECT first_event, last_event FROM sessions WHERE id = ?1")?
-            .query_row([id], |row| Ok((row.get(0)?, row.get(1)?)))?;
-        let (from, last) = (from.unwrap_or(first), last.unwrap_or(self.next_event - 1));
-        let until = last.min(from + EVENTS_AT_ONCE - 1);
-        let events = events_between(&self.conn, id, from, until, &mut run)?;
-        Ok(Part { events, run, next: (until < last).then_some(until + 1) })
     }
 
     /// Events that were ever acknowledged.

@@ -238,6 +238,19 @@ impl Core {
         Ok(())
     }
 
+    /// An attempt of a session that is about to be sent has no end when nobody knew, after a commit that failed, that it
+    /// had been counted: it was not made.
+    pub(super) fn close_attempts_not_made(&self, id: i64) -> rusqlite::Result<()> {
+        self.conn
+            .prepare_cached(
+                "UPDATE attempts SET ended_wall_ms = started_wall_ms, verdict = 'backoff', reason = 'interrupted',
+                     detail = 'this attempt was counted and, after a fault of the journal, not made'
+                 WHERE session = ?1 AND ended_wall_ms IS NULL",
+            )?
+            .execute([id])?;
+        Ok(())
+    }
+
     /// An attempt without an end was under way when the process ended: the session goes again, perhaps twice.
     pub(super) fn close_interrupted_attempts(&self) -> rusqlite::Result<()> {
         let mut query = self.conn.prepare(

@@ -221,3 +221,26 @@ async fn no_attempt_begins_once_consent_is_pending() {
     assert_eq!(begin().await.unwrap(), Some(1));
     open.close();
 }
+
+#[tokio::test]
+async fn an_attempt_that_was_counted_and_not_made_gets_an_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("journal.db");
+    let clock = clock();
+    let open = Open::at(&path, &clock);
+    open.journal.append(append("a", vec![start()])).await.unwrap();
+    open.journal.complete(ME, "a".into()).await.unwrap();
+    let outgoing = open.journal.outgoing_by_key(ME, "a".into()).await.unwrap();
+    let fit = Fit { budget: 1 << 20, gap_ms: -1 };
+    // The commit of the first reached the disk and was taken for one that failed.
+    for n in 1..=2 {
+        let begun = open.journal.begin_attempt(outgoing.id, None, fit, outgoing.timing, b"{}").await.unwrap();
+        assert_eq!(begun, Some(n));
+    }
+    let attempts = open.journal.detail(ME, "a".into()).await.unwrap().attempts;
+    assert!(attempts[0].ended_at.is_some() && attempts[1].ended_at.is_none(), "{attempts:?}");
+    open.close();
+    let open = Open::at(&path, &clock);
+    assert_eq!(open.journal.status(ROOT).await.unwrap().possible_duplicates, 1, "the one under way alone");
+    open.close();
+}

@@ -104,3 +104,20 @@ async fn a_session_cut_in_two_keeps_every_event_once() {
     assert_eq!(open.journal.status(ROOT).await.unwrap().stored, 4);
     open.close();
 }
+
+#[tokio::test]
+async fn a_session_that_is_cut_while_it_is_read_is_read_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = clock();
+    let open = Open::at(&dir.path().join("journal.db"), &clock);
+    let mut events = vec![start()];
+    events.extend((1..700).map(ping));
+    open.journal.append(append("a", events)).await.unwrap();
+    open.journal.complete(ME, "a".into()).await.unwrap();
+    // The second job for the journal, between two parts of the reading.
+    let (cut, read) = tokio::join!(cut(&open.journal, "a", 650), open.journal.recorded(ME, "a".into()));
+    assert_eq!(cut, "a~2");
+    let numbers: Vec<u64> = read.unwrap().iter().map(|event| event.seq).collect();
+    assert_eq!(numbers, (0..650).collect::<Vec<_>>());
+    open.close();
+}
