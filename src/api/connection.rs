@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use bytes::{Buf, Bytes};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -23,6 +24,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, Sleep};
 
+use super::bare;
 use super::caller::{WEB_UID, scope_of};
 use super::local::LocalStream;
 use super::router::Router;
@@ -299,7 +301,7 @@ async fn connection(
 ) {
     let Standing { registry, activity, .. } = &standing;
     let router = &*router;
-    let io = TokioIo::new(Guarded { stream, activity: activity.clone(), read_by: None, write_by: None });
+    let io = TokioIo::new(Guarded::new(stream, activity.clone()));
     let serve_one = |request: hyper::Request<Incoming>| {
         activity.phase.store(ANSWERING, Ordering::Relaxed);
         async move {
@@ -331,12 +333,14 @@ async fn connection(
     }
 }
 
-/// A stream with deadlines for a head that has begun and for an answer that is not taken.
+/// A stream with deadlines for a head that has begun and for an answer that is not taken, and with no bare answers.
 struct Guarded {
     stream: Box<dyn Stream>,
     activity: Arc<Activity>,
     read_by: Option<Pin<Box<Sleep>>>,
     write_by: Option<Pin<Box<Sleep>>>,
+    /// What is left of what goes out in the place of a bare answer.
+    instead: Option<Bytes>,
 }
 
 fn late() -> io::Error {
@@ -380,6 +384,29 @@ impl AsyncRead for Guarded {
 }
 
 impl Guarded {
+    fn new(stream: Box<dyn Stream>, activity: Arc<Activity>) -> Guarded {
+        Guarded { stream, activity, read_by: None, write_by: None, instead: None }
+    }
+
+    fn write_or_replace(&mut self, cx: &mut Context<'_>, mut buf: &[u8]) -> Poll<io::Result<usize>> {
+        if self.instead.is_none() {
+            match bare::find(buf) {
+                Some((0, instead)) => self.instead = Some(instead.into()),
+                Some((before, _)) => buf = &buf[..before],
+                None => {}
+            }
+        }
+        let Some(instead) = &mut self.instead else { return Pin::new(&mut self.stream).poll_write(cx, buf) };
+        while instead.has_remaining() {
+            match ready!(Pin::new(&mut self.stream).poll_write(cx, instead))? {
+                0 => return Poll::Ready(Ok(0)),
+                wrote => instead.advance(wrote),
+            }
+        }
+        self.instead = None;
+        Poll::Ready(Ok(buf.len()))
+    }
+
     fn watch_write<T>(&mut self, cx: &mut Context<'_>, wrote: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if wrote.is_ready() {
             self.write_by = None;
@@ -395,7 +422,7 @@ impl Guarded {
 
 impl AsyncWrite for Guarded {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let wrote = Pin::new(&mut self.stream).poll_write(cx, buf);
+        let wrote = self.write_or_replace(cx, buf);
         self.watch_write(cx, wrote)
     }
 

@@ -1,6 +1,7 @@
 //! The local API: one router, two faces, one journal (product section 4).
 
 mod answer;
+mod bare;
 mod body;
 mod bulk;
 mod caller;

@@ -194,19 +194,52 @@ fn requests_may_come_in_a_row_in_pieces_and_in_old_forms() {
     stream.shutdown(std::net::Shutdown::Write).unwrap();
     assert_eq!(Connection::over(stream).answer().unwrap().json()["seq"], 5);
 
-    // What is no HTTP is answered and the connection closed.
-    let mut connection = service.connect().unwrap();
-    connection.raw(b"\x16\x03\x01\x02\x00\r\n\r\n").unwrap();
-    assert_eq!(connection.answer().unwrap().status, 400);
-    assert_eq!(connection.answer().unwrap_err().kind(), ErrorKind::UnexpectedEof);
-    let mut connection = service.connect().unwrap();
-    let endless = format!("GET /v1/status HTTP/1.1\r\nx: {}\r\n\r\n", "x".repeat(64 * 1024));
-    // The service may close while this is being written.
-    let _ = connection.raw(endless.as_bytes());
-    if let Ok(answer) = connection.answer() {
-        assert_eq!(answer.status, 431);
-    }
     assert_eq!(service.status()["events"]["stored"], 6);
+}
+
+#[test]
+fn what_cannot_be_read_is_answered_with_a_problem_document_and_the_connection_closed() {
+    let place = Place::new(NOWHERE, "api.listen = \"127.0.0.1:0\"");
+    let service = place.start();
+    let web = crate::loopback::address(&place);
+    let get = |rest: &str| format!("GET /v1/status HTTP/1.1\r\nhost: x\r\n{rest}\r\n");
+    let many = get(&"x: y\r\n".repeat(200));
+    let long = get(&format!("x: {}\r\n", "x".repeat(40 * 1024)));
+    for (request, status, reason) in [
+        ("\x16\x03\x01\x02\0\r\n\r\n".to_owned(), 400, "invalid"),
+        ("GET /v1/status\r\n\r\n".to_owned(), 400, "invalid"),
+        ("GET /v1/status HTTP/3.0\r\nhost: x\r\n\r\n".to_owned(), 400, "invalid"),
+        ("GET /a b HTTP/1.1\r\nhost: x\r\n\r\n".to_owned(), 400, "invalid"),
+        (get("a header\r\n"), 400, "invalid"),
+        (get("content-length: five\r\n"), 400, "invalid"),
+        (get("content-length: 0\r\ncontent-length: 5\r\n"), 400, "invalid"),
+        (get("transfer-encoding: gzip\r\n"), 400, "invalid"),
+        (many, 431, "too_large"),
+        (long, 431, "too_large"),
+    ] {
+        let what = &request[..request.len().min(60)];
+        // Behind another request, whose answer goes out before; as the first, and to web players.
+        let mut behind = service.connect().unwrap();
+        // The service may close while a long one is being written.
+        let _ = behind.raw(format!("{}{request}", get("")).as_bytes());
+        assert_eq!(behind.answer().unwrap().status, 200, "{what}");
+        let mut first = service.connect().unwrap();
+        let _ = first.raw(request.as_bytes());
+        let mut page = crate::loopback::connect(web);
+        let _ = page.raw(request.as_bytes());
+        for answer in [behind.answer(), first.answer(), page.answer()] {
+            let answer = answer.unwrap_or_else(|error| panic!("{what}: {error}"));
+            assert_problem(&answer, status, reason);
+            assert_eq!(answer.header("connection"), Some("close"), "{what}");
+        }
+        assert!(behind.answer().is_err() && first.answer().is_err() && page.answer().is_err(), "{what}");
+    }
+    // The head was fine, so this one comes from further up.
+    let mut chunks = service.connect().unwrap();
+    let head = "POST /v1/sessions/one/events HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n";
+    chunks.raw(format!("{head}what?\r\n").as_bytes()).unwrap();
+    assert_problem(&chunks.answer().unwrap(), 400, "invalid");
+    assert!(chunks.answer().is_err());
 }
 
 #[test]
