@@ -1,16 +1,14 @@
 //! Listeners and connections: caps, deadlines, drain.
 //!
 //! A connection that is silent costs nothing and may stay; when the caps are reached the user who has most makes room,
-//! silent connections first, for whoever has less. One that has begun a request has a deadline for its head, each piece
+//! silent connections first, for whoever has less ([`super::standing`]). One that has begun a request has a deadline for its head, each piece
 //! of its body, and each piece of the answer it takes.
 
-use std::collections::HashMap;
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -20,7 +18,7 @@ use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, Sleep};
 
@@ -28,6 +26,7 @@ use super::bare;
 use super::caller::{WEB_UID, scope_of};
 use super::local::LocalStream;
 use super::router::Router;
+use super::standing::{Activity, Caps, Registry, Standing};
 use crate::journal::Scope;
 use crate::stop::Stop;
 
@@ -53,127 +52,6 @@ pub enum Listener {
     Unix(UnixListener, mpsc::Receiver<UnixListener>),
     /// Loopback TCP, for web players.
     Tcp(TcpListener),
-}
-
-/// Connections at once.
-#[derive(Debug, Clone, Copy)]
-pub struct Caps {
-    /// In all.
-    pub all: usize,
-    /// Of one user.
-    pub per_user: usize,
-}
-
-/// What a connection is doing.
-#[derive(Debug)]
-struct Activity {
-    phase: AtomicU8,
-    /// A number that grows: the lower, the longer silent.
-    since: AtomicU64,
-    close: Notify,
-    /// `close` does not wait for the request that is under way.
-    at_once: AtomicBool,
-}
-
-impl Activity {
-    fn is_silent(&self) -> bool {
-        self.phase.load(Ordering::Relaxed) == SILENT
-    }
-}
-
-const SILENT: u8 = 0;
-const HEAD: u8 = 1;
-const ANSWERING: u8 = 2;
-
-/// The connections that stand.
-#[derive(Debug, Default)]
-struct Registry {
-    standing: Mutex<Connections>,
-    clock: AtomicU64,
-}
-
-impl Registry {
-    fn tick(&self) -> u64 {
-        self.clock.fetch_add(1, Ordering::Relaxed)
-    }
-
-    /// Lets a connection in, making room if need be. `None`: all are busy.
-    fn enter(self: &Arc<Self>, uid: u32, caps: Caps) -> Option<Standing> {
-        let mut standing = self.standing.lock().unwrap_or_else(PoisonError::into_inner);
-        let of_user = standing.values().filter(|(owner, _)| *owner == uid).count();
-        if of_user >= caps.per_user {
-            // Among one's own only silence gives way.
-            let victim = longest(&standing, |owner, activity| owner == uid && activity.is_silent())?;
-            close(&mut standing, victim);
-        } else if standing.len() >= caps.all {
-            let victim = of_the_greediest(&standing, of_user + 1)
-                .or_else(|| longest(&standing, |owner, activity| owner == uid && activity.is_silent()))
-                .or_else(|| longest(&standing, |_, activity| of_user == 0 && activity.is_silent()))?;
-            close(&mut standing, victim);
-        }
-        let id = self.tick();
-        let activity = Arc::new(Activity {
-            phase: AtomicU8::new(SILENT),
-            since: AtomicU64::new(id),
-            close: Notify::new(),
-            at_once: AtomicBool::new(false),
-        });
-        standing.insert(id, (uid, activity.clone()));
-        Some(Standing { id, registry: self.clone(), activity })
-    }
-
-    /// Makes room for somebody who could not be let in.
-    fn shed(&self) {
-        let mut standing = self.standing.lock().unwrap_or_else(PoisonError::into_inner);
-        let victim =
-            of_the_greediest(&standing, 1).or_else(|| longest(&standing, |_, activity| activity.is_silent()));
-        if let Some(victim) = victim {
-            close(&mut standing, victim);
-        }
-    }
-}
-
-type Connections = HashMap<u64, (u32, Arc<Activity>)>;
-
-/// The connection that has been in its phase for longest, those first that have less to lose.
-fn longest(standing: &Connections, may: impl Fn(u32, &Activity) -> bool) -> Option<u64> {
-    standing
-        .iter()
-        .filter(|(_, (owner, activity))| may(*owner, activity))
-        .min_by_key(|(_, (_, activity))| {
-            (activity.phase.load(Ordering::Relaxed), activity.since.load(Ordering::Relaxed))
-        })
-        .map(|(id, _)| *id)
-}
-
-/// The connection that a user gives up who has more than `fair` and no less than any other.
-fn of_the_greediest(standing: &Connections, fair: usize) -> Option<u64> {
-    let mut counts: HashMap<u32, usize> = HashMap::new();
-    for (owner, _) in standing.values() {
-        *counts.entry(*owner).or_default() += 1;
-    }
-    let most = counts.values().copied().max().filter(|most| *most > fair)?;
-    longest(standing, |owner, _| counts.get(&owner) == Some(&most))
-}
-
-fn close(standing: &mut Connections, id: u64) {
-    if let Some((_, activity)) = standing.remove(&id) {
-        activity.at_once.store(!activity.is_silent(), Ordering::Relaxed);
-        activity.close.notify_one();
-    }
-}
-
-/// A place among the standing connections; given back when dropped.
-struct Standing {
-    id: u64,
-    registry: Arc<Registry>,
-    activity: Arc<Activity>,
-}
-
-impl Drop for Standing {
-    fn drop(&mut self) {
-        self.registry.standing.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
-    }
 }
 
 /// Serves all listeners until `stop` turns true, then lets requests that are under way end.
@@ -299,15 +177,14 @@ async fn connection(
     scope: Scope,
     mut stop: Stop,
 ) {
-    let Standing { registry, activity, .. } = &standing;
+    let (standing, activity) = (&standing, standing.activity());
     let router = &*router;
     let io = TokioIo::new(Guarded::new(stream, activity.clone()));
     let serve_one = |request: hyper::Request<Incoming>| {
-        activity.phase.store(ANSWERING, Ordering::Relaxed);
+        activity.head_is_in();
         async move {
-            let response = router.answer(scope, request).await;
-            activity.since.store(registry.tick(), Ordering::Relaxed);
-            activity.phase.store(SILENT, Ordering::Relaxed);
+            let response = router.answer(scope, request, activity).await;
+            standing.is_answered();
             Ok::<_, Infallible>(response)
         }
     };
@@ -319,9 +196,8 @@ async fn connection(
     tokio::select! {
         // Errors are the client's: it went away or broke off.
         _ = served.as_mut() => {}
-        () = standing.activity.close.notified() => {
-            let half_a_head = standing.activity.phase.load(Ordering::Relaxed) == HEAD;
-            if !half_a_head && !standing.activity.at_once.load(Ordering::Relaxed) {
+        may_end = activity.told_to_go() => {
+            if may_end {
                 served.as_mut().graceful_shutdown();
                 let _ = tokio::time::timeout(LEAVE, served).await;
             }
@@ -356,19 +232,13 @@ impl AsyncRead for Guarded {
         let before = buf.filled().len();
         match Pin::new(&mut self.stream).poll_read(cx, buf) {
             Poll::Ready(done) => {
-                if buf.filled().len() > before
-                    && self
-                        .activity
-                        .phase
-                        .compare_exchange(SILENT, HEAD, Ordering::Relaxed, Ordering::Relaxed)
-                        .is_ok()
-                {
+                if buf.filled().len() > before && self.activity.came_in() {
                     self.read_by = None;
                 }
                 Poll::Ready(done)
             }
             Poll::Pending => {
-                if self.activity.phase.load(Ordering::Relaxed) != HEAD {
+                if !self.activity.is_in_head() {
                     self.read_by = None;
                     return Poll::Pending;
                 }

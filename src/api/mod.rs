@@ -13,6 +13,7 @@ mod problem;
 mod route;
 mod router;
 mod share;
+mod standing;
 mod status;
 
 use std::net::SocketAddr;
@@ -30,9 +31,10 @@ use crate::link::LinkState;
 use crate::upload::Uploader;
 
 pub use self::caller::WEB_UID;
-pub use self::connection::{Caps, Listener, serve};
+pub use self::connection::{Listener, serve};
 pub use self::router::Router;
 pub use self::share::Shares;
+pub use self::standing::Caps;
 
 /// What requests are answered from.
 #[derive(Debug)]

@@ -15,6 +15,7 @@ use super::caller::{Gate, tell_browser};
 use super::problem::ApiError;
 use super::route::{Route, find};
 use super::share::{Held, REFUSAL_DELAY};
+use super::standing::Activity;
 use super::{Api, body, edge, native};
 use crate::journal::Scope;
 
@@ -50,13 +51,18 @@ impl Router {
         Router { api, turns: Turns::default(), gate }
     }
 
-    /// Answers a request of a peer.
-    pub(super) async fn answer(&self, peer: Scope, request: Request<Incoming>) -> Response {
+    /// Answers a request of a peer, and tells its connection when work on it begins.
+    pub(super) async fn answer(
+        &self,
+        peer: Scope,
+        request: Request<Incoming>,
+        activity: &Activity,
+    ) -> Response {
         let (head, body) = request.into_parts();
         let route = find(&head.method, head.uri.path());
         let mut response = match &self.gate {
-            None => self.receive(peer, &head, body, route).await,
-            Some(gate) => self.guard(gate, peer, &head, body, route).await,
+            None => self.receive(peer, &head, body, route, activity).await,
+            Some(gate) => self.guard(gate, peer, &head, body, route, activity).await,
         };
         if let Route::WrongMethod(allowed) = route {
             response.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
@@ -77,6 +83,7 @@ impl Router {
         head: &Parts,
         body: Incoming,
         route: Route<'_>,
+        activity: &Activity,
     ) -> Response {
         let config = self.api.config.borrow().clone();
         let origin = match gate.admit(&head.uri, &head.headers, &config.api.origins) {
@@ -91,7 +98,7 @@ impl Router {
         let mut response = if preflight {
             empty(StatusCode::NO_CONTENT)
         } else {
-            self.receive(peer, head, body, route).await
+            self.receive(peer, head, body, route, activity).await
         };
         if let Some(origin) = origin {
             tell_browser(response.headers_mut(), origin, preflight);
@@ -101,7 +108,14 @@ impl Router {
 
     /// Lets a request in at its user's pace, and takes its body in before anything else is answered: a refusal that
     /// leaves part of it unread ends the connection.
-    async fn receive(&self, scope: Scope, head: &Parts, body: Incoming, route: Route<'_>) -> Response {
+    async fn receive(
+        &self,
+        scope: Scope,
+        head: &Parts,
+        body: Incoming,
+        route: Route<'_>,
+        activity: &Activity,
+    ) -> Response {
         let api = &*self.api;
         let refuse = |error: ApiError| {
             if edge::is_edge(head.uri.path()) { edge::refuse(error) } else { error.into_response() }
@@ -117,17 +131,23 @@ impl Router {
         let mut held = Held::default();
         let body = body::read(body, body::waits(head), &mut held, &api.shares, scope.uid).await;
         let bytes = body.as_ref().map_or(0, Bytes::len);
-        let is_costly = bytes > body::LARGE || matches!(head.method, Method::GET | Method::HEAD);
-        let _effort = match if is_costly { api.shares.costly(scope).await } else { Ok(None) } {
-            Ok(effort) => effort,
-            Err(error) => return refuse(error),
-        };
+        let _effort =
+            match if is_costly(&head.method, bytes) { api.shares.costly(scope).await } else { Ok(None) } {
+                Ok(effort) => effort,
+                Err(error) => return refuse(error),
+            };
         // Held until there is an answer. A request without a body takes turns elsewhere, if it has to.
         let _lane = if bytes > 0 { api.shares.body(scope.uid, bytes).await } else { None };
+        activity.is_at_work();
         let query = head.uri.query().unwrap_or_default();
         let call = Call { api, turns: &self.turns, scope, headers: &head.headers, body, query };
         dispatch(call, route).await
     }
+}
+
+/// Whether a request with a body of so many bytes may take much time. What a HEAD asks for is worked out as for a GET.
+fn is_costly(method: &Method, bytes: usize) -> bool {
+    bytes > body::LARGE || matches!(*method, Method::GET | Method::HEAD)
 }
 
 /// Answers a request that was let in.
@@ -166,4 +186,24 @@ async fn dispatch(call: Call<'_>, route: Route<'_>) -> Response {
         )),
     };
     answered.unwrap_or_else(ApiError::into_response)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_asks_and_what_is_large_is_costly() {
+        for (method, bytes, costly) in [
+            (Method::GET, 0, true),
+            (Method::HEAD, 0, true),
+            (Method::POST, 0, false),
+            (Method::POST, body::LARGE, false),
+            (Method::POST, body::LARGE + 1, true),
+            (Method::PUT, 10, false),
+            (Method::DELETE, 0, false),
+        ] {
+            assert_eq!(is_costly(&method, bytes), costly, "{method} with {bytes} bytes");
+        }
+    }
 }

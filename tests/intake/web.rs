@@ -273,3 +273,32 @@ fn the_list_of_origins_can_be_changed_while_the_service_runs() {
     wait_for("the new list to hold", || (from("https://radio.example") == 200).then_some(()));
     assert_eq!(from(ORIGIN), 403);
 }
+
+#[test]
+fn requests_that_are_begun_and_never_ended_keep_no_web_player_out() {
+    let place = Place::new(
+        ENDPOINT,
+        "api.listen = \"127.0.0.1:0\"\napi.origins = [\"https://tv.example\"]\napi.max_connections_per_user = 4",
+    );
+    let _service = place.start();
+    let address = loopback::address(&place);
+    let host = address.to_string();
+    let body = format!(
+        "POST /v1/sessions/half/events HTTP/1.1\r\nhost: {host}\r\norigin: {ORIGIN}\r\ncontent-length: 99\r\n\r\n{{"
+    );
+    for begun in ["GET /v1/st", &body] {
+        let mut held = Vec::new();
+        for round in 0..20 {
+            for _ in 0..6 {
+                let mut half = loopback::connect(address);
+                let _ = half.raw(begun.as_bytes());
+                held.push(half);
+            }
+            let mut page = Page { connection: loopback::connect(address), host: host.clone() };
+            for _ in 0..2 {
+                let answer = page.send("GET", "/v1/consent", "");
+                assert_eq!(answer.status, 200, "round {round} of {begun}: {}", answer.text());
+            }
+        }
+    }
+}
