@@ -1,7 +1,7 @@
 //! A connection of the Unix socket that is woken by what there is to read alone.
 //!
 //! A stream that also watches for room is woken each time its peer takes an answer: once more for each request, and
-//! nobody waits for it. Room is only watched once there was none.
+//! nobody waits for it. Room is only watched while there is none.
 
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
@@ -16,28 +16,41 @@ use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 const FIRST_READ: usize = 1024;
 
 pub(super) struct LocalStream {
-    stream: AsyncFd<UnixStream>,
+    /// `None` where it could not be watched any more.
+    stream: Option<AsyncFd<UnixStream>>,
     /// Bytes to read at once; more from each time on that they were all there.
     at_once: usize,
-    /// The same connection, watched for room: from the first answer on that found none.
-    room: Option<AsyncFd<UnixStream>>,
+    /// Whether it is watched for room too: from a write on that found none until all is written.
+    awaits_room: bool,
 }
 
 impl LocalStream {
     /// Takes over a stream that does not block.
     pub(super) fn new(stream: UnixStream) -> io::Result<LocalStream> {
-        Ok(LocalStream { stream: watch(stream, Interest::READABLE)?, at_once: FIRST_READ, room: None })
+        let stream = Some(watch(stream, Interest::READABLE)?);
+        Ok(LocalStream { stream, at_once: FIRST_READ, awaits_room: false })
     }
 
-    fn room(&mut self) -> io::Result<&AsyncFd<UnixStream>> {
-        Ok(match &mut self.room {
-            Some(room) => room,
-            none => {
-                let same = self.stream.get_ref().try_clone()?;
-                none.insert(watch(same, Interest::WRITABLE)?)
-            }
-        })
+    fn stream(&self) -> io::Result<&AsyncFd<UnixStream>> {
+        self.stream.as_ref().ok_or_else(gone)
     }
+
+    /// Watches it anew, for room too or no more. Who waits for something to read has to ask again: `cx` is woken, as one
+    /// task does both.
+    fn await_room(&mut self, awaits: bool, cx: &mut Context<'_>) -> io::Result<()> {
+        if self.awaits_room != awaits {
+            let stream = self.stream.take().ok_or_else(gone)?.into_inner();
+            let interest = if awaits { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
+            self.stream = Some(watch(stream, interest)?);
+            self.awaits_room = awaits;
+            cx.waker().wake_by_ref();
+        }
+        Ok(())
+    }
+}
+
+fn gone() -> io::Error {
+    io::Error::new(io::ErrorKind::NotConnected, "the connection cannot be watched")
 }
 
 #[expect(
@@ -51,6 +64,7 @@ fn watch(stream: UnixStream, interest: Interest) -> io::Result<AsyncFd<UnixStrea
 impl AsyncRead for LocalStream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let LocalStream { stream, at_once, .. } = self.get_mut();
+        let stream = stream.as_ref().ok_or_else(gone)?;
         loop {
             let mut ready = ready!(stream.poll_read_ready(cx))?;
             let space = buf.initialize_unfilled_to(buf.remaining().min(*at_once));
@@ -76,10 +90,11 @@ impl AsyncRead for LocalStream {
 impl AsyncWrite for LocalStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         loop {
-            match self.stream.get_ref().write(buf) {
+            match self.stream()?.get_ref().write(buf) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    let mut ready = ready!(self.room()?.poll_write_ready(cx))?;
+                    self.await_room(true, cx)?;
+                    let mut ready = ready!(self.stream()?.poll_write_ready(cx))?;
                     // Said before the write that found none: that it is there again is told anew.
                     ready.clear_ready();
                 }
@@ -88,17 +103,20 @@ impl AsyncWrite for LocalStream {
         }
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(self.await_room(false, cx))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(self.stream.get_ref().shutdown(Shutdown::Write))
+        Poll::Ready(self.stream()?.get_ref().shutdown(Shutdown::Write))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::future::poll_fn;
+    use std::time::{Duration, Instant};
+
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
@@ -152,7 +170,36 @@ mod tests {
         };
         tokio::join!(write, take);
         assert_eq!(taken.len(), 2 * answer.len());
-        assert!(ours.room.is_some(), "it was never full");
+        assert!(ours.awaits_room, "it was never full");
+        ours.flush().await.unwrap();
+        assert!(!ours.awaits_room, "all is written");
+    }
+
+    #[tokio::test]
+    async fn who_waits_to_read_is_told_of_what_comes_also_while_there_is_no_room_and_after() {
+        let (mut ours, mut theirs) = pair();
+        let mut piece = [0; 8];
+        for full in [true, false, true, false] {
+            // One task reads and writes, as a connection does.
+            let work = poll_fn(|cx| {
+                let mut room = ReadBuf::new(&mut piece);
+                if Pin::new(&mut ours).poll_read(cx, &mut room).is_ready() {
+                    return Poll::Ready(room.filled().len());
+                }
+                while full && Pin::new(&mut ours).poll_write(cx, &[7; 4096]).is_ready() {}
+                assert!(full || Pin::new(&mut ours).poll_flush(cx).is_ready());
+                Poll::Pending
+            });
+            // It comes when both have been asked for, and nothing but the stream has them asked again.
+            let both = async { tokio::join!(biased; work, theirs.write_all(b"x")) };
+            let limit = Duration::from_secs(10);
+            let begun = Instant::now();
+            let (read, sent) = tokio::time::timeout(limit, both).await.expect("not woken");
+            // At its end the limit has them asked as well.
+            assert!(begun.elapsed() < limit, "not woken");
+            sent.unwrap();
+            assert_eq!(read, 1);
+        }
     }
 
     #[tokio::test]

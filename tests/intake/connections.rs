@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::service::{Connection, Place, Service, event, start_event, wait_for};
+use crate::service::{Connection, PATIENCE, Place, Service, event, start_event, wait_for};
 use crate::{NOWHERE, assert_problem, knock, post};
 
 /// How long an innocent client may have to wait while others misbehave.
@@ -348,4 +348,42 @@ fn large_answers_that_nobody_takes_cost_no_more_than_one() {
     assert_eq!(answer.json()["events"].as_array().unwrap().len(), 47);
     let grown = peak_memory(&service) - before;
     assert!(grown < 30 * 1024, "the service grew by {grown} KiB over answers of 3 MB");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn answers_that_are_taken_late_all_come_and_take_no_descriptor_meanwhile() {
+    const ASKED: usize = 60;
+    let place = Place::new(NOWHERE, "");
+    let service = place.start();
+    let mut old = innocent(&service);
+    let descriptors = || std::fs::read_dir(format!("/proc/{}/fd", service.child.id())).unwrap().count();
+    let before = descriptors();
+    let ask = "GET /v1/openapi.json HTTP/1.1\r\nhost: x\r\n\r\n".repeat(ASKED);
+    let late: Vec<UnixStream> = (0..8)
+        .map(|_| {
+            let mut stream = UnixStream::connect(&service.socket).unwrap();
+            stream.set_read_timeout(Some(PATIENCE)).unwrap();
+            stream.write_all(ask.as_bytes()).unwrap();
+            stream
+        })
+        .collect();
+    let mut there = Vec::new();
+    wait_for("the service to have no room for more", || {
+        assert_eq!(old.send("GET", "/v1/status", &[], b"").unwrap().status, 200);
+        let now: Vec<u64> = late.iter().map(|one| rustix::io::ioctl_fionread(one).unwrap()).collect();
+        let no_more = now == there && !now.contains(&0);
+        there = now;
+        no_more.then_some(())
+    });
+    wait_for("one descriptor a connection", || (descriptors() == before + late.len()).then_some(()));
+    for stream in late {
+        let mut connection = Connection::over(stream);
+        for n in 0..ASKED {
+            let answer = connection.answer().unwrap_or_else(|error| panic!("answer {n}: {error}"));
+            assert_eq!(answer.body, include_bytes!("../../src/api/openapi.json"), "answer {n}");
+        }
+        // It is read from as before.
+        assert_eq!(connection.send("GET", "/v1/consent", &[], b"").unwrap().status, 200);
+    }
 }
