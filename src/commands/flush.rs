@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use serde_json::Value;
 
 use super::model::Status;
@@ -27,26 +28,40 @@ pub(super) async fn flush(
     let before: Status = client.fetch(&look).await?;
     client.send(&Call::post("/v1/flush")).await?;
     let mut progress = Progress::new(screen, args.json);
+    let watched = watch(client, &look, &before, &mut progress, screen).await;
+    // Also where it failed: what is said of that has a line of its own.
+    let ended = progress.end(screen);
+    let (step, now, body) = watched?;
+    ended?;
+    let said = verdict(&step, &now, now.now_ms((screen.now_ms)())).map_err(ExitError::failed);
+    if args.json {
+        let status: Value = client.decode(&look, &body)?;
+        screen.line(&format!("{status:#}"))?;
+    } else if let Ok(said) = &said {
+        screen.line(said)?;
+    }
+    said.map(drop)
+}
+
+/// Shows what happens until it is over, and answers that and the last status.
+async fn watch(
+    client: &mut Client,
+    look: &Call,
+    before: &Status,
+    progress: &mut Progress,
+    screen: &mut Screen<'_>,
+) -> Result<(Step, Status, Bytes), ExitError> {
     let mut quiet = 0;
     loop {
-        let body = client.send(&look).await?.body;
-        let now: Status = client.decode(&look, &body)?;
-        let step = Step::between(&before, &now);
+        let body = client.send(look).await?.body;
+        let now: Status = client.decode(look, &body)?;
+        let step = Step::between(before, &now);
         progress.show(&step, screen)?;
         quiet = if now.uploader.state == "sending" { 0 } else { quiet + 1 };
-        if step.left > 0 && quiet < QUIET_LOOKS {
-            tokio::time::sleep(LOOK_EVERY).await;
-            continue;
+        if step.left == 0 || quiet >= QUIET_LOOKS {
+            return Ok((step, now, body));
         }
-        progress.end(screen)?;
-        let said = verdict(&step, &now, now.now_ms((screen.now_ms)())).map_err(ExitError::failed);
-        if args.json {
-            let status: Value = client.decode(&look, &body)?;
-            screen.line(&format!("{status:#}"))?;
-        } else if let Ok(said) = &said {
-            screen.line(said)?;
-        }
-        return said.map(drop);
+        tokio::time::sleep(LOOK_EVERY).await;
     }
 }
 

@@ -1,7 +1,9 @@
 use serde_json::{Value, json};
 
-use super::{Step, bar, verdict};
-use crate::commands::fake::{Fake, NOW_MS, answer};
+use super::{CLEAR_LINE, Step, bar, flush, verdict};
+use crate::cli::FlushArgs;
+use crate::commands::Screen;
+use crate::commands::fake::{Act, Fake, NOW_MS, answer, problem, screen};
 
 fn status(state: &str, completed: u64, delivered: u64, quarantined: u64) -> Value {
     json!({"link": "online", "uploader": {"state": state, "reason": null, "next_attempt_at": null},
@@ -54,6 +56,29 @@ async fn ends_with_the_reason_when_the_uploader_stops() {
 async fn an_answer_that_is_none_is_no_success() {
     let fake = Fake::start(|_, _| answer(200, json!("fine")));
     assert_eq!(fake.run(&["flush"]).await.code, 1);
+}
+
+#[tokio::test]
+async fn no_bar_is_left_where_it_fails() {
+    let ends: [fn() -> Act; 3] = [|| Act::HangUp, || problem(500, "broken"), || answer(200, json!("fine"))];
+    for end in ends {
+        let mut asked = 0;
+        let fake = Fake::start(move |line, _| match line {
+            "POST /v1/flush" => answer(202, json!({"pending": 3})),
+            _ => {
+                asked += 1;
+                if asked < 4 { answer(200, status("sending", 3, 0, 0)) } else { end() }
+            }
+        });
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let mut input: &[u8] = b"";
+        let mut screen = Screen { err_live: true, ..screen(&mut out, &mut err, &mut input) };
+        let failed = flush(&mut fake.client(), &FlushArgs { json: false }, &mut screen).await;
+        assert!(failed.is_err());
+        let err = String::from_utf8(err).unwrap();
+        assert!(err.contains("0 of 3"), "{err:?}");
+        assert!(err.ends_with(CLEAR_LINE), "{err:?}");
+    }
 }
 
 #[test]
