@@ -12,6 +12,7 @@ use super::{ExitError, Screen, load_config, text, verify};
 use crate::cli::{CheckArgs, Global};
 use crate::client::{Client, ClientError};
 use crate::config::{self, Loaded};
+use crate::journal;
 use crate::link::Evidence;
 use crate::upload::send::{Deadlines, Outcome, Sender};
 use crate::upload::verdict::{self, Context};
@@ -116,20 +117,35 @@ fn configuration(loaded: &Loaded) -> Vec<Finding> {
 /// Looks at a journal that nobody has open, without touching it.
 fn journal(path: &Path) -> Finding {
     use std::io::Read;
-    let mut start = [0; 16];
-    match File::open(path).and_then(|mut file| file.read_exact(&mut start)) {
-        Ok(()) if start == *b"SQLite format 3\0" => {
-            finding("journal", Grade::Good, format!("{} is there", path.display()))
+    let shown = path.display();
+    let wrong = |detail: String| finding("journal", Grade::Wrong, detail);
+    match journal::is_beheaded(path) {
+        Ok(true) => {
+            return wrong(format!(
+                "{shown} is empty or gone, and other files of the journal are there: the next start will set aside \
+                 what is left and begin a new one with what can be saved; what is known to be lost is counted, and \
+                 where the consent is lost nothing is sent until it is given again. If you have the file elsewhere, \
+                 put it back first"
+            ));
         }
-        Ok(()) => finding(
-            "journal",
-            Grade::Wrong,
-            format!("{} is not a journal: the service will set it aside and begin a new one", path.display()),
-        ),
+        Ok(false) => {}
+        Err(error) => return wrong(format!("{shown}: {error}")),
+    }
+    let mut start = Vec::new();
+    match File::open(path).and_then(|file| file.take(16).read_to_end(&mut start)) {
+        Ok(16) if start == *b"SQLite format 3\0" => {
+            finding("journal", Grade::Good, format!("{shown} is there"))
+        }
+        Ok(0 | 1) => {
+            finding("journal", Grade::Good, format!("{shown} is empty and will be made at the next start"))
+        }
+        Ok(_) => {
+            wrong(format!("{shown} is not a journal: the service will set it aside and begin a new one"))
+        }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            finding("journal", Grade::Good, format!("{} will be made at the first start", path.display()))
+            finding("journal", Grade::Good, format!("{shown} will be made at the first start"))
         }
-        Err(error) => finding("journal", Grade::Wrong, format!("{}: {error}", path.display())),
+        Err(error) => wrong(format!("{shown}: {error}")),
     }
 }
 

@@ -116,7 +116,7 @@ const WAL_HEADER: u64 = 32;
 
 /// Whether the main file is gone, or empty, of a journal that was in use: its WAL still holds something, or its reserve is
 /// there, which is made when the main file is on disk. SQLite would take it for a new one and drop the WAL.
-pub(super) fn is_beheaded(path: &Path) -> io::Result<bool> {
+pub(crate) fn is_beheaded(path: &Path) -> io::Result<bool> {
     let length = |path: &Path| match fs::metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
         found => found.map(|file| file.len()),

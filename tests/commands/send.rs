@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::endpoint::{Act, Endpoint, Reply};
-use crate::service::{Place, wait_for};
+use crate::service::{Place, start_event, wait_for};
 use crate::{assert_fits, file, holding, nowhere, refusing, run};
 
 #[test]
@@ -146,4 +146,43 @@ fn check_says_what_will_become_of_a_file_that_is_no_journal() {
     assert!(ran.out.contains("is not a journal: the service will set it aside"), "{}", ran.out);
     let kept = std::fs::read(place.journal()).unwrap();
     assert!(kept.starts_with(b"these are my notes"));
+}
+
+/// Each file in the journal's folder, with what it holds.
+fn files(place: &Place) -> std::collections::BTreeMap<std::path::PathBuf, Vec<u8>> {
+    let all = std::fs::read_dir(place.journal().parent().unwrap()).unwrap();
+    all.map(|file| file.unwrap().path()).map(|path| (path.clone(), std::fs::read(path).unwrap())).collect()
+}
+
+#[test]
+fn check_says_what_will_become_of_a_journal_without_its_main_file() {
+    let endpoint = Endpoint::start([]);
+    for (clean, gone) in [(false, false), (false, true), (true, false), (true, true)] {
+        let place = Place::new(&endpoint.url(), "");
+        let service = place.start();
+        service.record("one", &start_event("ep-1"));
+        if clean {
+            assert!(service.stop().success());
+        } else {
+            service.kill();
+        }
+        match gone {
+            true => std::fs::remove_file(place.journal()).unwrap(),
+            false => std::fs::write(place.journal(), "").unwrap(),
+        }
+        let before = files(&place);
+        let ran = run(&place, &["check"]);
+        assert_eq!(ran.code, 1, "{}", ran.out);
+        let said = "is empty or gone, and other files of the journal are there: the next start will set aside what is left";
+        assert!(ran.out.contains(&format!("journal.db {said}")), "{}", ran.out);
+        assert_eq!(files(&place), before, "nothing is changed");
+        place.start().status();
+        assert!(place.log_text().contains("the journal was damaged; "), "{}", place.log_text());
+    }
+    // What a first start leaves that was cut off is nothing to worry about.
+    let place = Place::new(&endpoint.url(), "");
+    std::fs::create_dir_all(place.journal().parent().unwrap()).unwrap();
+    file(&place, "state/journal.db", b"");
+    let ran = run(&place, &["check"]);
+    assert!(ran.out.contains("journal.db is empty and will be made at the next start"), "{}", ran.out);
 }
