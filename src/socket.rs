@@ -188,6 +188,8 @@ impl Trouble {
 
     fn is_back(&mut self, path: &Path) {
         if std::mem::take(&mut self.is_gone) {
+            // The next time that it is gone is another trouble, whether or not it can be watched for.
+            self.said.clear();
             tracing::warn!("the socket {} was taken away and is back: players can connect", path.display());
         }
     }
@@ -269,4 +271,26 @@ async fn bind(path: &Path) -> Result<UnixListener, SocketError> {
     fs::set_permissions(path, fs::Permissions::from_mode(0o660))
         .map_err(io_error("setting the mode of", path.display()))?;
     Ok(listener)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_in_the_way_is_said_once_each_time_the_socket_is_gone() {
+        let path = Path::new("/run/afterplay/afterplay.sock");
+        let in_the_way = SocketError::NotASocket { path: path.to_owned() };
+        let unwatched = io::Error::other("no watches are left");
+        let mut trouble = Trouble::default();
+        for _ in 0..2 {
+            trouble.is_gone = true;
+            trouble.cannot_put_back(path, &in_the_way);
+            assert!(!trouble.is_new(&in_the_way), "it was said");
+            trouble.cannot_watch(path, &unwatched);
+            assert!(!trouble.is_new(&unwatched), "it was said");
+            trouble.cannot_watch(path, &unwatched);
+            assert!(!trouble.said.contains(&in_the_way.to_string()), "it is back: the next time is another");
+        }
+    }
 }
