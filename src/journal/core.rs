@@ -11,6 +11,7 @@ use rusqlite::ffi::SQLITE_IOERR_WRITE;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
 
 use super::attach::{Claim, Opened};
+use super::cut::Cut;
 use super::fault::{self, OpenError};
 use super::heal::{self, Healing};
 use super::open::Open;
@@ -73,6 +74,8 @@ pub(super) struct Core {
     pub(super) doubtful: bool,
     /// How often it was opened again, and when it may be next.
     pub(super) healing: Healing,
+    /// A log that was cut, until what it held is counted.
+    pub(super) cut: Option<Cut>,
     /// Whether `conn` is one to the files.
     pub(super) attached: bool,
     /// The files it writes to.
@@ -142,6 +145,7 @@ impl Core {
             reserve,
             doubtful: false,
             healing: Healing::default(),
+            cut: None,
             attached: true,
             files: Files::default(),
             lock,

@@ -11,15 +11,14 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, ErrorCode, params};
+use rusqlite::{Connection, ErrorCode};
 
 use super::Refusal;
-use super::core::{Core, RECORDED, cannot_start, tell_of_damage};
+use super::core::{Core, cannot_start, tell_of_damage};
 use super::fault::{self, OpenError};
 use super::files::{self, beside};
 use super::presence::{Files, Found};
 use super::{attach, schema};
-use crate::session::Loss;
 
 /// The shortest wait, doubled each time.
 const WAIT_MS: i64 = 1000;
@@ -162,8 +161,10 @@ impl Core {
     }
 
     fn heal(&mut self) -> Result<(), Refusal> {
-        let cut = self.look_at_files() == Found::WalCut;
-        let known = if cut { self.acknowledged().ok() } else { None };
+        // What a first try knew holds: nothing is acknowledged between two.
+        if self.look_at_files() == Found::WalCut && self.cut.is_none() {
+            self.cut = Some(self.known_before_cut());
+        }
         self.conclude()?;
         self.let_go()?;
         let (conn, set_aside) = attach::open_files(self.path(), &self.clock.now()).map_err(unopened)?;
@@ -182,34 +183,9 @@ impl Core {
             }
             taken_up => taken_up?,
         }
-        if cut {
-            self.count_cut(known)?;
-        }
+        self.count_cut()?;
         self.files = Files::at(self.path());
         tracing::warn!("the journal was opened again and checked");
-        Ok(())
-    }
-
-    /// Writes down what went with a log that was cut, as far as it is known.
-    fn count_cut(&mut self, known: Option<u64>) -> Result<(), Refusal> {
-        let left = self.acknowledged()?;
-        let lost = known.map(|known| i64::try_from(known.saturating_sub(left)).unwrap_or(i64::MAX));
-        let (events, detail) = match lost {
-            Some(lost) => (lost, "somebody cut the journal's log while it was in use"),
-            None => (
-                0,
-                "somebody cut the journal's log while it was in use: how many events it held is not known",
-            ),
-        };
-        tracing::error!("{detail}; {events} events are lost");
-        self.conn.execute_batch("BEGIN IMMEDIATE")?;
-        self.count(0, Loss::Corrupt.as_str(), events)?;
-        self.count(0, RECORDED, events)?;
-        self.conn.execute(
-            "INSERT INTO losses (name, owner, key, events, detail, wall_ms) VALUES (?1, 0, NULL, ?2, ?3, ?4)",
-            params![Loss::Corrupt.as_str(), events, detail, self.wall_now()],
-        )?;
-        self.conn.execute_batch("COMMIT")?;
         Ok(())
     }
 
@@ -227,7 +203,9 @@ impl Core {
             Found::WalCut => {
                 Ok(self.conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map(drop)?)
             }
-            Found::InPlace | Found::LockGone => self.checkpoint(),
+            Found::InPlace | Found::LockGone => {
+                self.checkpoint()
+            }
             Found::WalGone => {
                 self.checkpoint()?;
                 // One that somebody else put there is none of ours.
@@ -259,12 +237,11 @@ impl Core {
         let failed = |error: io::Error| Refusal::Storage(format!("writing {}: {error}", path.display()));
         files::remove(&new).map_err(failed)?;
         self.conn.execute("VACUUM INTO ?1", [new.to_string_lossy()])?;
-        // Frames of the old WAL must never be taken for those of the new file.
-        files::remove(&beside(&path, "-wal")).map_err(failed)?;
         fs::set_permissions(&new, fs::Permissions::from_mode(0o600))
             .and_then(|()| fs::File::open(&new)?.sync_all())
-            .and_then(|()| fs::rename(&new, &path))
             .map_err(failed)?;
+        files::remove(&beside(&path, "-wal")).map_err(failed)?;
+        fs::rename(&new, &path).map_err(failed)?;
         files::sync_dir(&path).map_err(unopened)?;
         tracing::error!(
             "the journal {} had been removed; it was written anew, nothing is lost",

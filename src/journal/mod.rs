@@ -9,6 +9,7 @@ mod aside;
 mod attach;
 mod complete;
 mod core;
+mod cut;
 mod fault;
 mod files;
 mod heal;

@@ -387,12 +387,7 @@ impl Core {
         }
     }
 
-    /// Events that were ever acknowledged.
-    pub(super) fn acknowledged(&self) -> Result<u64, Refusal> {
-        Ok(self.status(Scope { uid: 0, admin: true })?.acknowledged())
-    }
-
-    fn status(&self, scope: Scope) -> Result<Status, Refusal> {
+    pub(super) fn status(&self, scope: Scope) -> Result<Status, Refusal> {
         let owner = only(scope);
         let mut status =
             Status { consent: Some(self.consent), clock: self.clock_status(), ..Status::default() };
