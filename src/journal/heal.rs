@@ -18,7 +18,7 @@ use super::core::{Core, cannot_start, tell_of_damage};
 use super::fault::{self, OpenError};
 use super::files::{self, beside};
 use super::presence::{Files, Found};
-use super::{attach, schema};
+use super::{attach, replace, schema};
 
 /// The shortest wait, doubled each time.
 const WAIT_MS: i64 = 1000;
@@ -204,10 +204,12 @@ impl Core {
                 Ok(self.conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map(drop)?)
             }
             Found::InPlace | Found::LockGone => {
-                self.checkpoint()
+                self.checkpoint()?;
+                replace::forget(self.path()).map_err(unopened)
             }
             Found::WalGone => {
                 self.checkpoint()?;
+                replace::forget(self.path()).map_err(unopened)?;
                 // One that somebody else put there is none of ours.
                 files::remove(&beside(self.path(), "-wal"))
                     .map_err(|error| Refusal::Storage(format!("removing a foreign WAL: {error}")))
@@ -233,16 +235,14 @@ impl Core {
     fn write_out_anew(&mut self) -> Result<(), Refusal> {
         let path = self.path().to_owned();
         self.lock = files::lock_again(&path, &self.lock).map_err(unopened)?;
-        let new = beside(&path, ".new");
+        let new = beside(&path, replace::NEW);
         let failed = |error: io::Error| Refusal::Storage(format!("writing {}: {error}", path.display()));
         files::remove(&new).map_err(failed)?;
         self.conn.execute("VACUUM INTO ?1", [new.to_string_lossy()])?;
         fs::set_permissions(&new, fs::Permissions::from_mode(0o600))
             .and_then(|()| fs::File::open(&new)?.sync_all())
             .map_err(failed)?;
-        files::remove(&beside(&path, "-wal")).map_err(failed)?;
-        fs::rename(&new, &path).map_err(failed)?;
-        files::sync_dir(&path).map_err(unopened)?;
+        replace::put_back(&path).map_err(unopened)?;
         tracing::error!(
             "the journal {} had been removed; it was written anew, nothing is lost",
             path.display()

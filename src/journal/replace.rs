@@ -90,8 +90,7 @@ fn replace(path: &Path, now: &Reading) -> Result<SetAside, OpenError> {
         }
     };
     File::open(&part).and_then(|file| file.sync_all()).map_err(io("syncing", &part))?;
-    fs::rename(&part, &whole).map_err(io("renaming", &part))?;
-    sync_dir(path)?;
+    rename(&part, &whole)?;
     let path = finish(path, now)?.map_or_else(|| path.to_owned(), |aside| aside.path);
     Ok(SetAside { path, salvaged })
 }
@@ -103,10 +102,43 @@ pub(super) fn finish(path: &Path, now: &Reading) -> Result<Option<SetAside>, Ope
         return Ok(None);
     }
     let aside = set_aside(path, now)?;
-    let renamed = fs::rename(&whole, path);
-    renamed.map_err(|source| OpenError::Io { doing: "renaming", path: whole, source })?;
-    sync_dir(path)?;
+    rename(&whole, path)?;
     Ok(Some(SetAside { path: aside, salvaged: None }))
+}
+
+/// Where a journal is written anew whose file was taken away from under the service.
+pub(super) const NEW: &str = ".new";
+
+/// The moves that put it in its place. From the first on a start ends what is left of them. Only then the log goes: its
+/// frames must never be taken for those of the new file, and until then nothing else has what it holds.
+const PUT_BACK: [fn(&Path) -> Result<(), OpenError>; 3] = [
+    |path| rename(&beside(path, NEW), &beside(path, SALVAGED)),
+    |path| {
+        let log = beside(path, "-wal");
+        remove(&log).map_err(|source| OpenError::Io { doing: "removing", path: log, source })?;
+        sync_dir(path)
+    },
+    |path| rename(&beside(path, SALVAGED), path),
+];
+
+/// Puts a journal that was written anew, and is synced, in the place of the one that was taken away.
+pub(super) fn put_back(path: &Path) -> Result<(), OpenError> {
+    PUT_BACK.iter().try_for_each(|step| step(path))
+}
+
+/// Removes what is left of moves that failed, where the journal is in its place after all.
+pub(super) fn forget(path: &Path) -> Result<(), OpenError> {
+    let whole = beside(path, SALVAGED);
+    remove(&whole).map_err(|source| OpenError::Io { doing: "removing", path: whole, source })
+}
+
+fn rename(from: &Path, to: &Path) -> Result<(), OpenError> {
+    fs::rename(from, to).map_err(|source| OpenError::Io {
+        doing: "renaming",
+        path: from.to_owned(),
+        source,
+    })?;
+    sync_dir(to)
 }
 
 /// Writes what can be saved of the journal at `path` into the empty file `part`.
@@ -152,6 +184,7 @@ fn set_aside(path: &Path, now: &Reading) -> Result<PathBuf, OpenError> {
             sync_dir(path)?;
         }
     }
+    sync_dir(path)?;
     Ok(aside)
 }
 

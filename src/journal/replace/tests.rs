@@ -66,3 +66,32 @@ fn no_number_of_a_journal_that_is_gone_is_given_again() {
     let (conn, _) = begin_anew(&path, &NOW).unwrap();
     assert!(used(&conn) >= 1 << 16);
 }
+
+#[test]
+fn no_crash_while_a_journal_is_put_back_costs_what_its_log_held() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("journal.db");
+    let opened = open(&path, &NOW).unwrap();
+    opened
+        .conn
+        .execute("INSERT INTO boots (boot_id, first_boot_ms, first_wall_ms) VALUES ('b', 1, 2)", [])
+        .unwrap();
+    fs::remove_file(&path).unwrap();
+    let new = beside(&path, NEW);
+    opened.conn.execute("VACUUM INTO ?1", [new.to_str().unwrap()]).unwrap();
+    let is_found = |moves: usize| {
+        let crashed = tempfile::tempdir().unwrap();
+        for file in fs::read_dir(dir.path()).unwrap().map(Result::unwrap) {
+            fs::copy(file.path(), crashed.path().join(file.file_name())).unwrap();
+        }
+        let opened = open(&crashed.path().join("journal.db"), &NOW).unwrap();
+        assert_eq!(boots(&opened), 1, "{moves} moves");
+    };
+    is_found(0);
+    for (done, step) in PUT_BACK.iter().enumerate() {
+        step(&path).unwrap();
+        is_found(done + 1);
+    }
+    forget(&path).unwrap();
+    is_found(PUT_BACK.len());
+}
