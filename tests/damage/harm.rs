@@ -114,6 +114,38 @@ pub(crate) fn harm(made: &Made, harm: Harm, in_log: bool, dice: &mut Dice) -> Ha
             hit.extend(units.holding(at)..count);
         }
     }
+    weigh(made, (main, wal), hit, in_log, in_log && harm == Harm::Truncated)
+}
+
+/// Zeroes a frame of the log, or swaps it with another.
+pub(crate) fn harm_frames(made: &Made, one: usize, other: usize) -> Harmed {
+    let mut wal = made.wal.clone();
+    if one == other {
+        wal[LOG.range(one)].fill(0);
+    } else {
+        wal[LOG.range(one)].copy_from_slice(&made.wal[LOG.range(other)]);
+        wal[LOG.range(other)].copy_from_slice(&made.wal[LOG.range(one)]);
+    }
+    weigh(made, (made.main.clone(), wal), vec![one, other], true, false)
+}
+
+/// Of each page that the log holds the frame that counts.
+pub(crate) fn newest_frames(made: &Made) -> Vec<usize> {
+    let last = commits(&made.wal).last().copied().unwrap_or(0);
+    let page = |n: usize| &made.wal[LOG.range(n)][..4];
+    (0..=last).filter(|n| (n + 1..=last).all(|later| page(later) != page(*n))).collect()
+}
+
+/// What of the files is no longer as it was.
+fn weigh(
+    made: &Made,
+    (main, wal): (Vec<u8>, Vec<u8>),
+    mut hit: Vec<usize>,
+    in_log: bool,
+    cut: bool,
+) -> Harmed {
+    let units = if in_log { LOG } else { MAIN };
+    let count = units.count(if in_log { &made.wal } else { &made.main });
     let original_log = &made.wal;
     if in_log {
         // What a frame of an earlier round holds is in the file.
@@ -129,7 +161,6 @@ pub(crate) fn harm(made: &Made, harm: Harm, in_log: bool, dice: &mut Dice) -> Ha
     // The last two commits: damage there looks like a write that was cut off, which nobody was promised.
     let commits = if made.wal.is_empty() { Vec::new() } else { commits(&made.wal) };
     let edge = commits.len().checked_sub(3).map_or(0, |at| commits[at] + 1);
-    let cut = in_log && harm == Harm::Truncated;
     let tail = in_log && (cut || hit.iter().any(|n| *n >= edge));
     if tail {
         let from = hit.iter().copied().min().unwrap_or(0).min(edge);

@@ -11,6 +11,7 @@ mod service;
 mod beheaded;
 mod cases;
 mod foreign;
+mod frames;
 mod harm;
 mod indexes;
 mod live;

@@ -10,7 +10,7 @@ use rusqlite::types::Value;
 
 use super::finds::{EventFind, Finds, SessionFind};
 use crate::journal::rows::Run;
-use crate::session::{Key, Loss};
+use crate::session::{Key, Loss, State};
 
 /// What is done with a session.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -108,7 +108,7 @@ pub(super) fn decide(finds: &Finds, columns: &Columns<'_>) -> Decision {
     decision.last_session = numbers.copied().max().unwrap_or(0).max(0);
     let mut books = Books::read(finds, columns);
     let nothing = BTreeMap::new();
-    let mut names = HashSet::new();
+    let (mut names, mut reopened) = (HashSet::new(), Vec::new());
     // Of two sessions with one name the later one holds.
     for (id, find) in finds.sessions.iter().rev() {
         let events = finds.events.get(id).unwrap_or(&nothing);
@@ -126,17 +126,28 @@ pub(super) fn decide(finds: &Finds, columns: &Columns<'_>) -> Decision {
         {
             continue;
         }
+        // A row from before it was completed: the books know of its events.
+        let ended = finds.ended.get(id).filter(|_| opened);
+        if ended == Some(&State::Delivered) {
+            continue;
+        }
+        if ended.is_some() && kept.fate == Fate::Keep {
+            reopened.push((owner, players(&kept.events, events), finds.was_tried(*id)));
+        }
         if columns.text(row, "state") != "delivered" && !(opened && kept.fate == Fate::Keep) {
             let (left, missing) = match kept.fate {
                 Fate::Keep => (columns.number(row, "events").unwrap_or(0), 0),
                 Fate::Quarantine { events, missing, .. } => (events, missing),
             };
-            books.stored(owner, left + missing, opened);
+            books.stored(owner, left + missing, opened && ended.is_none());
             if missing > 0 {
                 books.lose(owner, missing, Some(key), GONE);
             }
         }
         decision.sessions.insert(*id, kept);
+    }
+    for (owner, events, tried) in reopened {
+        books.reopen(owner, events, tried);
     }
     books.drop_settled(finds, &mut decision.sessions, columns);
     books.take_orphans(finds, &decision.sessions);
@@ -189,6 +200,12 @@ fn judge(
     };
     let events = mine.into_iter().map(|(id, _)| id).collect();
     Some((Kept { find: find.clone(), fate, events }, opened))
+}
+
+/// How many of a session's events came from a player.
+fn players(mine: &BTreeSet<i64>, events: &BTreeMap<i64, EventFind>) -> i64 {
+    let came = |id: &&i64| events.get(id).is_some_and(|event| !event.synthetic);
+    i64::try_from(mine.iter().filter(came).count()).unwrap_or(i64::MAX)
 }
 
 /// Of one user.
@@ -281,6 +298,15 @@ impl Books {
         }
     }
 
+    /// A session that was completed is open once more: it is recorded when it is completed again. Books that are as old
+    /// as its row know nothing of it.
+    fn reopen(&mut self, owner: u32, events: i64, tried: bool) {
+        let book = self.of.entry(owner).or_default();
+        let known = events.min(book.gap()).max(0);
+        book.recorded = book.recorded.map(|recorded| recorded - known);
+        book.duplicates += i64::from(tried);
+    }
+
     /// Writes down what is gone. It is counted where its session is.
     fn lose(&mut self, owner: u32, events: i64, key: Option<String>, detail: &'static str) {
         self.lost.push(Lost { owner, name: Loss::Corrupt, key, events, detail });
@@ -325,7 +351,8 @@ impl Books {
             .map(|(session, events)| (*session, events))
             .collect();
         for (session, events) in orphans {
-            if finds.sessions.get(&session).is_some_and(|find| find.proven && find.older) {
+            let settled = finds.ended.get(&session) == Some(&State::Delivered);
+            if settled || finds.sessions.get(&session).is_some_and(|find| find.proven && find.older) {
                 continue;
             }
             let seen = events.values().map(|event| event.n + 1).max().unwrap_or(0);

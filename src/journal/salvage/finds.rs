@@ -47,6 +47,8 @@ pub(super) struct Finds {
     pub(super) names: HashMap<i64, (u32, String)>,
     /// Sessions that an index knows in a page that is not in doubt.
     pub(super) indexed: HashSet<i64>,
+    /// Those of them that an index has in another state than open, by the newest page that says so.
+    pub(super) ended: HashMap<i64, State>,
     /// Pages with rows that are not in a table of numbered rows, some of them damaged.
     unsound: HashSet<u32>,
     /// The page that holds the setting every journal has.
@@ -129,6 +131,12 @@ impl Finds {
         self.rows.contains_key("counters")
     }
 
+    /// Whether an attempt to send a session is known.
+    pub(super) fn was_tried(&self, session: i64) -> bool {
+        let of = |(values, _): &(Vec<Value>, bool)| values.first() == Some(&Value::Integer(session));
+        self.rows.get("attempts").is_some_and(|rows| rows.values().any(of))
+    }
+
     pub(super) fn has_consent(&self) -> bool {
         self.setting("consent").is_some()
     }
@@ -187,13 +195,13 @@ impl Finds {
         }
         // A somewhat older index says too little of what came after it, but nothing wrong of what was there before.
         if found.rowid.is_none() && found.vouched {
-            self.take_index(&columns);
+            self.take_index(&columns, found.older);
         }
         false
     }
 
     /// Indexes prove nothing, but they tell of sessions whose rows are gone, and of rows that should be.
-    fn take_index(&mut self, columns: &[ValueRef<'_>]) {
+    fn take_index(&mut self, columns: &[ValueRef<'_>], older: bool) {
         match columns {
             [ValueRef::Integer(owner), ValueRef::Text(key), ValueRef::Integer(_), ValueRef::Integer(id)] => {
                 if let (Ok(owner), Ok(key)) = (u32::try_from(*owner), std::str::from_utf8(key)) {
@@ -201,10 +209,13 @@ impl Finds {
                     self.indexed.insert(*id);
                 }
             }
-            [ValueRef::Text(state), ValueRef::Integer(id)]
-                if std::str::from_utf8(state).is_ok_and(|state| State::parse(state).is_some()) =>
-            {
+            // SQLite puts the number of the row behind the columns, whatever these are.
+            [ValueRef::Text(state), ValueRef::Integer(id), ValueRef::Integer(row)] if id == row => {
+                let Some(state) = std::str::from_utf8(state).ok().and_then(State::parse) else { return };
                 self.indexed.insert(*id);
+                if state != State::Open && !(older && self.ended.contains_key(id)) {
+                    self.ended.insert(*id, state);
+                }
             }
             _ => {}
         }

@@ -1,9 +1,10 @@
 //! The write-ahead log, frame by frame (SQLite's "Database File Format", section 4).
 //!
 //! The checksum of a frame goes on from that of the frame before. SQLite stops at the first that is wrong; with the
-//! checksum that is written in the frame before, each frame can be proven by itself.
+//! checksum that is written in the frame before, each frame can be proven by itself. Reckoned backwards it tells which
+//! frame the one before was: those that stand in the wrong place are taken back to theirs.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
@@ -31,21 +32,44 @@ struct Frame {
     /// Pages of the database after the commit that this frame ends; 0: it ends none.
     commit: u32,
     salts: [u32; 2],
-    /// Whether it goes on from the frame before.
+    /// The checksum of the frame that it goes on from, if nothing in it was changed since.
+    before: [u32; 2],
+    /// Its own.
+    sum: [u32; 2],
+    /// Whether it goes on from what stands before it.
     proven: bool,
+}
+
+impl Frame {
+    fn of(bytes: &[u8], little: bool, sum_before: [u32; 2]) -> Frame {
+        let sum = pair(bytes, 16);
+        let before = go_back(go_back(sum, &bytes[FRAME_HEADER..], little), &bytes[..8], little);
+        let [page, commit] = pair(bytes, 0);
+        Frame { page, commit, salts: pair(bytes, 8), before, sum, proven: before == sum_before }
+    }
 }
 
 /// Goes on with a checksum (section 4.2).
 fn go_on([mut a, mut b]: [u32; 2], bytes: &[u8], little: bool) -> [u32; 2] {
     for pair in bytes.chunks_exact(8) {
-        let word = |at: usize| {
-            let word = [pair[at], pair[at + 1], pair[at + 2], pair[at + 3]];
-            if little { u32::from_le_bytes(word) } else { u32::from_be_bytes(word) }
-        };
-        a = a.wrapping_add(word(0)).wrapping_add(b);
-        b = b.wrapping_add(word(4)).wrapping_add(a);
+        a = a.wrapping_add(word(pair, 0, little)).wrapping_add(b);
+        b = b.wrapping_add(word(pair, 4, little)).wrapping_add(a);
     }
     [a, b]
+}
+
+/// What a checksum went on from.
+fn go_back([mut a, mut b]: [u32; 2], bytes: &[u8], little: bool) -> [u32; 2] {
+    for pair in bytes.chunks_exact(8).rev() {
+        b = b.wrapping_sub(word(pair, 4, little)).wrapping_sub(a);
+        a = a.wrapping_sub(word(pair, 0, little)).wrapping_sub(b);
+    }
+    [a, b]
+}
+
+fn word(bytes: &[u8], at: usize, little: bool) -> u32 {
+    let word = [bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]];
+    if little { u32::from_le_bytes(word) } else { u32::from_be_bytes(word) }
 }
 
 fn pair(bytes: &[u8], at: usize) -> [u32; 2] {
@@ -79,17 +103,15 @@ impl Wal {
             if bytes.len() < FRAME {
                 break;
             }
-            let own = pair(&bytes, 16);
-            let should = go_on(go_on(sum, &bytes[..8], little), &bytes[FRAME_HEADER..], little);
-            let [page, commit] = pair(&bytes, 0);
-            frames.push(Frame { page, commit, salts: pair(&bytes, 8), proven: own == should });
-            sum = own;
+            let frame = Frame::of(&bytes, little, sum);
+            sum = frame.sum;
+            frames.push(frame);
         }
         drop(reader);
-        Ok(Some(Wal::of(file, &frames, header_right.then(|| pair(&header, 16)))))
+        Ok(Some(Wal::of(file, &frames, header_sum, header_right.then(|| pair(&header, 16)))))
     }
 
-    fn of(file: File, frames: &[Frame], salts: Option<[u32; 2]>) -> Wal {
+    fn of(file: File, frames: &[Frame], header_sum: [u32; 2], salts: Option<[u32; 2]>) -> Wal {
         let header_right = salts.is_some();
         // Without a header the first two frames that go on from each other tell which salts are the present ones.
         let salts = salts.or_else(|| {
@@ -97,17 +119,18 @@ impl Wal {
             both.next().map(|two| two[0].salts)
         });
         let ours = |frame: &Frame| salts == Some(frame.salts) && frame.page != 0;
-        let end = frames.iter().rposition(|frame| ours(frame) && frame.proven && frame.commit > 0);
+        let placed = in_their_places(frames, header_sum, &ours);
+        let end = placed.iter().rposition(|(_, frame)| ours(frame) && frame.proven && frame.commit > 0);
         let mut wal = Wal {
             file,
             frames: HashMap::new(),
-            pages_after: end.map(|end| frames[end].commit),
+            pages_after: end.map(|end| placed[end].1.commit),
             broken_inside: commits_behind_damage(frames, header_right, &ours),
         };
         // What follows the last commit was never promised to anybody.
-        for (at, frame) in frames[..end.map_or(0, |end| end + 1)].iter().enumerate().rev() {
+        for (at, frame) in placed[..end.map_or(0, |end| end + 1)].iter().rev() {
             if ours(frame) {
-                wal.frames.entry(frame.page).or_default().push((at as u64, frame.proven));
+                wal.frames.entry(frame.page).or_default().push((*at as u64, frame.proven));
             }
         }
         wal
@@ -139,6 +162,37 @@ impl Wal {
         (&self.file).read_exact(&mut bytes)?;
         Ok((bytes, proven))
     }
+}
+
+/// The frames in the order in which they were written, each with where it stands. One that does not go on from what is
+/// before it gives way to one from elsewhere that does.
+fn in_their_places(
+    frames: &[Frame],
+    header_sum: [u32; 2],
+    ours: &impl Fn(&Frame) -> bool,
+) -> Vec<(usize, Frame)> {
+    let displaced = frames.iter().enumerate().filter(|(_, frame)| ours(frame) && !frame.proven);
+    let displaced: HashMap<[u32; 2], usize> = displaced.map(|(at, frame)| (frame.before, at)).collect();
+    let mut moved = HashSet::new();
+    let mut sum = header_sum;
+    let mut placed = Vec::with_capacity(frames.len());
+    for (at, frame) in frames.iter().enumerate() {
+        let goes_on = |from: &usize| frames[*from].before == sum;
+        let from = Some(at).filter(goes_on).or_else(|| displaced.get(&sum).copied()).unwrap_or(at);
+        if from != at {
+            moved.insert(from);
+        }
+        let frame = if from == at { frame } else { &frames[from] };
+        placed.push((from, Frame { proven: frame.before == sum, ..*frame }));
+        sum = frame.sum;
+    }
+    // Where it stood it is not once more.
+    for (at, (from, frame)) in placed.iter_mut().enumerate() {
+        if at == *from && moved.contains(&at) {
+            frame.page = 0;
+        }
+    }
+    placed
 }
 
 /// Whether SQLite would drop commits that were synced. A power cut leaves at most the last transaction broken, since
