@@ -32,7 +32,7 @@ impl SetAside {
         };
         match &self.salvaged {
             None => tracing::error!("the journal was damaged; {kept} and a new one was begun"),
-            Some(Salvaged { sessions, quarantined, events, lost, uncounted, consent_unknown }) => {
+            Some(Salvaged { sessions, quarantined, events, lost, uncounted, consent_unknown, .. }) => {
                 let at_least = if *uncounted { "at least " } else { "" };
                 tracing::error!(
                     "the journal was damaged; {kept} and a new one was begun: {sessions} sessions saved, \
@@ -53,9 +53,12 @@ impl SetAside {
 pub(super) fn begin_anew(path: &Path, now: &Reading) -> Result<(Connection, Option<SetAside>), OpenError> {
     let set_aside = replace(path, now)?;
     let conn = schema::connect(path)?;
+    let failed = |source| OpenError::Sqlite { path: path.to_owned(), source };
     if set_aside.salvaged.is_some_and(|salvaged| salvaged.consent_unknown) {
-        let failed = |source| OpenError::Sqlite { path: path.to_owned(), source };
         salvage::hold_back(&conn).map_err(failed)?;
+    }
+    if set_aside.salvaged.is_some_and(|salvaged| salvaged.unlisted) {
+        salvage::list_unread(&conn, &set_aside.path, now).map_err(failed)?;
     }
     aside::tidy(path);
     Ok((conn, Some(set_aside)))
@@ -85,7 +88,8 @@ fn replace(path: &Path, now: &Reading) -> Result<SetAside, OpenError> {
             tracing::error!("nothing could be saved of the damaged journal: {error}");
             let aside = set_aside(path, now)?;
             remove(&part).map_err(io("removing", &part))?;
-            let nothing = Salvaged { uncounted: true, consent_unknown: true, ..Salvaged::default() };
+            let nothing =
+                Salvaged { uncounted: true, consent_unknown: true, unlisted: true, ..Salvaged::default() };
             return Ok(SetAside { path: aside, salvaged: Some(nothing) });
         }
     };
@@ -157,7 +161,7 @@ fn fill(path: &Path, part: &Path, now: &Reading) -> Result<Salvaged, Trouble> {
         error => Trouble::Io(io::Error::other(error)),
     })?;
     seal::install(&conn)?;
-    let salvaged = salvage::copy(path, schema::is_foreign(path)?, &mut conn, now)?;
+    let salvaged = salvage::copy(path, &aside::name(path, now)?, schema::is_foreign(path)?, &mut conn, now)?;
     schema::skip_numbers(&conn)?;
     conn.close().map_err(|(_, error)| error)?;
     Ok(salvaged)

@@ -312,3 +312,19 @@ fn a_full_journal_is_saved_in_seconds() {
     assert!(ready.as_secs() < 20, "{ready:?}");
     open.close();
 }
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_journal_of_which_nothing_can_be_read_is_listed_with_where_it_is() {
+    let made = Made::new(4, 0, 3).await;
+    let dir = folder();
+    let path = journal_in(dir.path());
+    fs::write(&path, vec![7; 40_000]).unwrap();
+    let open = made::open(&path, &made.clock());
+    let [kept] = &asides(dir.path())[..] else { panic!("{:?}", asides(dir.path())) };
+    let listed = open.journal.losses(ROOT, 10, None).await.unwrap().losses;
+    assert_eq!(listed.len(), 1, "{listed:?}");
+    let where_it_is = dir.path().join(kept);
+    assert!(listed[0].detail.ends_with(where_it_is.to_str().unwrap()), "{listed:?}");
+    assert_eq!((listed[0].name.as_str(), listed[0].events), ("corrupt", 0));
+    open.close();
+}

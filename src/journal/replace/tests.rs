@@ -95,3 +95,15 @@ fn no_crash_while_a_journal_is_put_back_costs_what_its_log_held() {
     forget(&path).unwrap();
     is_found(PUT_BACK.len());
 }
+
+#[test]
+fn a_journal_of_which_nothing_was_saved_is_listed() {
+    let dir = tempfile::tempdir().unwrap();
+    let opened = open(&dir.path().join("journal.db"), &NOW).unwrap();
+    salvage::list_unread(&opened.conn, Path::new("/kept/here"), &NOW).unwrap();
+    let listed: (String, i64) = opened
+        .conn
+        .query_row("SELECT detail, events FROM losses", [], |row| Ok((row.get(0)?, row.get(1)?)))
+        .unwrap();
+    assert!(listed.0.ends_with("/kept/here") && listed.1 == 0, "{listed:?}");
+}

@@ -4,7 +4,9 @@
 //! stored + losses, for each user. What is missing on the right is lost; a session that would be too much there was
 //! settled already.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::path::Path;
 
 use rusqlite::types::Value;
 
@@ -44,13 +46,20 @@ pub(super) struct Lost {
     pub(super) name: Loss,
     pub(super) key: Option<String>,
     pub(super) events: i64,
-    pub(super) detail: &'static str,
+    pub(super) detail: Cow<'static, str>,
 }
 
 impl Lost {
     /// What nobody can count: it is listed all the same.
     pub(super) fn uncounted() -> Lost {
-        Lost { owner: 0, name: Loss::Corrupt, key: None, events: 0, detail: UNCOUNTED }
+        Lost { owner: 0, name: Loss::Corrupt, key: None, events: 0, detail: UNCOUNTED.into() }
+    }
+
+    /// A journal of which not a row could be read: where it is.
+    pub(super) fn unread(aside: &Path) -> Lost {
+        let detail =
+            format!("nothing could be read of a damaged journal; it was kept as {}", aside.display());
+        Lost { detail: detail.into(), ..Lost::uncounted() }
     }
 }
 
@@ -280,7 +289,7 @@ impl Books {
             let rows = listed.remove(&(owner, loss.as_str())).unwrap_or(0);
             book.losses.insert(loss.as_str(), counted.max(rows));
             if counted > rows {
-                let (events, detail) = (counted - rows, LIST_GONE);
+                let (events, detail) = (counted - rows, LIST_GONE.into());
                 books.lost.push(Lost { owner, name: *loss, key: None, events, detail });
             }
         }
@@ -309,7 +318,7 @@ impl Books {
 
     /// Writes down what is gone. It is counted where its session is.
     fn lose(&mut self, owner: u32, events: i64, key: Option<String>, detail: &'static str) {
-        self.lost.push(Lost { owner, name: Loss::Corrupt, key, events, detail });
+        self.lost.push(Lost { owner, name: Loss::Corrupt, key, events, detail: detail.into() });
     }
 
     /// Leaves out sessions in doubt for which the books have no room: they were delivered or dropped.

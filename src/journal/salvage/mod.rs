@@ -49,6 +49,8 @@ pub(super) struct Salvaged {
     pub(super) uncounted: bool,
     /// Nobody knows any more whether the person had opted out.
     pub(super) consent_unknown: bool,
+    /// That nothing was saved is not in the list of losses yet.
+    pub(super) unlisted: bool,
 }
 
 /// Whether synced commits stand in the log behind a place that SQLite does not get past, which it would drop without
@@ -74,9 +76,15 @@ pub(super) fn hold_back(conn: &Connection) -> rusqlite::Result<()> {
     conn.execute("INSERT OR IGNORE INTO settings (name, value) VALUES ('consent', ?1)", [pending]).map(drop)
 }
 
-/// Copies what proves itself from the files at `path` into `conn`, an empty journal.
+/// Lists a journal that was set aside without any of it being saved.
+pub(super) fn list_unread(conn: &Connection, aside: &Path, now: &Reading) -> rusqlite::Result<()> {
+    write::losses(conn, &[Lost::unread(aside)], now)
+}
+
+/// Copies what proves itself from the files at `path`, which are to be kept at `aside`, into `conn`, an empty journal.
 pub(super) fn copy(
     path: &Path,
+    aside: &Path,
     foreign: bool,
     conn: &mut Connection,
     now: &Reading,
@@ -102,7 +110,9 @@ pub(super) fn copy(
     };
     salvaged.uncounted = !finds.has_totals() && (salvaged.consent_unknown || salvaged.lost > 0);
     if salvaged.uncounted {
-        decision.lost.push(Lost::uncounted());
+        // Of one that is gone nothing is kept either.
+        let unread = finds.is_empty() && path.exists();
+        decision.lost.push(if unread { Lost::unread(aside) } else { Lost::uncounted() });
     }
     let tx = conn.transaction()?;
     write::others(&tx, &finds, &decision, &tables, salvaged.consent_unknown, now)?;

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use rusqlite::types::{ToSqlOutput, Value};
-use rusqlite::{ErrorCode, Transaction, params, params_from_iter};
+use rusqlite::{Connection, ErrorCode, Transaction, params, params_from_iter};
 
-use super::decide::{Columns, Decision, Fate};
+use super::decide::{Columns, Decision, Fate, Lost};
 use super::finds::{self, Finds};
 use super::pages::Pages;
 use super::{Trouble, record};
@@ -45,10 +45,16 @@ pub(super) fn others(
     for ((owner, name), value) in &decision.counters {
         counter.execute(params![owner, name, value])?;
     }
-    let mut loss = tx.prepare(
+    losses(tx, &decision.lost, now)?;
+    Ok(())
+}
+
+/// Losses that have no row yet.
+pub(super) fn losses(conn: &Connection, all: &[Lost], now: &Reading) -> rusqlite::Result<()> {
+    let mut loss = conn.prepare(
         "INSERT INTO losses (name, owner, key, events, detail, wall_ms) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
     )?;
-    for lost in &decision.lost {
+    for lost in all {
         let name = lost.name.as_str();
         loss.execute(params![name, lost.owner, lost.key, lost.events, lost.detail, now.wall_ms])?;
     }
