@@ -166,7 +166,7 @@ mod tests {
             )
             .unwrap();
         core.count_cut().unwrap_err();
-        assert!(core.conn.is_autocommit() && core.acknowledged().unwrap().get(&2000).is_none());
+        assert!(core.conn.is_autocommit() && !core.acknowledged().unwrap().contains_key(&2000));
         core.conn.execute_batch("DROP TRIGGER never").unwrap();
         for _ in 0..2 {
             core.count_cut().unwrap();
