@@ -12,7 +12,7 @@ use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt}
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use tokio::net::{UnixListener, UnixStream};
+use tokio::net::{UnixListener, UnixSocket, UnixStream};
 use tokio::sync::mpsc;
 
 use crate::owner::{self, NotOurs};
@@ -25,7 +25,10 @@ use self::other::Watch;
 
 /// Connections that wait to be accepted: so many that nobody is turned away who comes in a crowd, and so few that whoever
 /// comes after a flood of them does not wait for long.
-const BACKLOG: i32 = 256;
+const BACKLOG: u32 = 256;
+
+/// Of the socket: for its user and its group.
+const MODE: u32 = 0o660;
 
 /// Delay before the next try to put the socket back, doubled after each.
 const AGAIN_FIRST: Duration = Duration::from_secs(1);
@@ -76,7 +79,7 @@ fn io_error(doing: &'static str, what: impl ToString) -> impl FnOnce(io::Error) 
 pub fn from_systemd(listener: std::os::unix::net::UnixListener) -> Result<UnixListener, SocketError> {
     listener
         .set_nonblocking(true)
-        .and_then(|()| Ok(rustix::net::listen(&listener, BACKLOG)?))
+        .and_then(|()| Ok(rustix::net::listen(&listener, BACKLOG.cast_signed())?))
         .and_then(|()| UnixListener::from_std(listener))
         .map_err(io_error("taking over", "the socket passed by systemd"))
 }
@@ -265,12 +268,34 @@ async fn bind(path: &Path) -> Result<UnixListener, SocketError> {
             Err(error) => return Err(io_error("connecting to", path.display())(error)),
         },
     }
-    let listener = UnixListener::bind(path)
-        .and_then(|listener| Ok(rustix::net::listen(&listener, BACKLOG).map(|()| listener)?))
-        .map_err(io_error("listening on", path.display()))?;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o660))
+    let socket = put_in_place(path)?;
+    socket.listen(BACKLOG).map_err(io_error("listening on", path.display()))
+}
+
+/// Binds a socket with its mode. Nobody can connect before it listens, so nobody gets in by what the umask left of a mode.
+fn put_in_place(path: &Path) -> Result<UnixSocket, SocketError> {
+    let socket = UnixSocket::new_stream().map_err(io_error("making", "a socket"))?;
+    socket.bind(path).map_err(io_error("binding", path.display()))?;
+    fs::set_permissions(path, fs::Permissions::from_mode(MODE))
         .map_err(io_error("setting the mode of", path.display()))?;
-    Ok(listener)
+    Ok(socket)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn nobody_connects_before_the_mode_is_set() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("afterplay.sock");
+        let socket = put_in_place(&path).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, MODE);
+        let refused = UnixStream::connect(&path).await.unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
+        let _listener = socket.listen(BACKLOG).unwrap();
+        UnixStream::connect(&path).await.unwrap();
+    }
 }
 
 #[cfg(test)]
