@@ -174,12 +174,15 @@ impl Keeper {
 struct Trouble {
     is_gone: bool,
     wait: Duration,
+    /// Why it cannot be put back.
     said: HashSet<String>,
+    /// Why it cannot be watched, which holds on when it is back.
+    said_of_watch: HashSet<String>,
 }
 
 impl Default for Trouble {
     fn default() -> Trouble {
-        Trouble { is_gone: false, wait: AGAIN_FIRST, said: HashSet::new() }
+        Trouble { is_gone: false, wait: AGAIN_FIRST, said: HashSet::new(), said_of_watch: HashSet::new() }
     }
 }
 
@@ -191,14 +194,14 @@ impl Trouble {
 
     fn is_back(&mut self, path: &Path) {
         if std::mem::take(&mut self.is_gone) {
-            // The next time that it is gone is another trouble, whether or not it can be watched for.
+            // The next time that it is gone is another trouble.
             self.said.clear();
             tracing::warn!("the socket {} was taken away and is back: players can connect", path.display());
         }
     }
 
     fn cannot_put_back(&mut self, path: &Path, error: &SocketError) {
-        if self.is_new(error) {
+        if is_new(&mut self.said, error) {
             let path = path.display();
             tracing::error!(
                 "the socket {path} was taken away, players cannot connect, and it cannot be put back: {error}"
@@ -208,18 +211,18 @@ impl Trouble {
 
     fn cannot_watch(&mut self, path: &Path, error: &io::Error) {
         self.is_back(path);
-        if self.is_new(error) {
+        if is_new(&mut self.said_of_watch, error) {
             tracing::warn!(
                 "the socket {} cannot be watched: if somebody removes it, that is noticed late: {error}",
                 path.display()
             );
         }
     }
+}
 
-    /// Each reason is said once.
-    fn is_new(&mut self, reason: &impl ToString) -> bool {
-        self.said.len() < MOST_REASONS && self.said.insert(reason.to_string())
-    }
+/// Each reason is said once.
+fn is_new(said: &mut HashSet<String>, reason: &impl ToString) -> bool {
+    said.len() < MOST_REASONS && said.insert(reason.to_string())
 }
 
 fn longer(wait: Duration) -> Duration {
@@ -296,11 +299,6 @@ mod tests {
         let _listener = socket.listen(BACKLOG).unwrap();
         UnixStream::connect(&path).await.unwrap();
     }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
 
     #[test]
     fn what_is_in_the_way_is_said_once_each_time_the_socket_is_gone() {
@@ -308,14 +306,13 @@ mod tests {
         let in_the_way = SocketError::NotASocket { path: path.to_owned() };
         let unwatched = io::Error::other("no watches are left");
         let mut trouble = Trouble::default();
-        for _ in 0..2 {
+        for said_of_watch in [true, false] {
             trouble.is_gone = true;
             trouble.cannot_put_back(path, &in_the_way);
-            assert!(!trouble.is_new(&in_the_way), "it was said");
+            assert!(!is_new(&mut trouble.said, &in_the_way), "it was said");
+            assert_eq!(trouble.said_of_watch.is_empty(), said_of_watch, "that goes on");
             trouble.cannot_watch(path, &unwatched);
-            assert!(!trouble.is_new(&unwatched), "it was said");
-            trouble.cannot_watch(path, &unwatched);
-            assert!(!trouble.said.contains(&in_the_way.to_string()), "it is back: the next time is another");
+            assert!(trouble.said.is_empty(), "it is back: the next time is another");
         }
     }
 }

@@ -11,20 +11,24 @@ use crate::{ME, append, clock, full, ping, start};
 
 /// Where a session is cut that is not too large for anything, and the name of its second part.
 async fn cut(journal: &Journal, name: &str, at: usize) -> String {
+    let split = into_two(journal, name, at).await;
+    journal.split(split).await.unwrap().unwrap()
+}
+
+async fn into_two(journal: &Journal, name: &str, at: usize) -> Split {
     let whole = journal.outgoing_by_key(ME, name.into()).await.unwrap();
     let made = |kind: EventType, at: usize| Made {
         kind,
         body: format!(r#"{{"mediaEventType":"{kind}","mediaCollection":{{"playhead":2}}}}"#),
         times: whole.events[at].times,
     };
-    let split = Split {
+    Split {
         id: whole.id,
         second: (at..whole.events.len()).collect(),
         closing: vec![made(EventType::SessionEnd, at - 1)],
         opening: vec![made(EventType::SessionStart, at)],
         warning: "cut in two".into(),
-    };
-    journal.split(split).await.unwrap().unwrap()
+    }
 }
 
 #[tokio::test]
@@ -114,9 +118,11 @@ async fn a_session_that_is_cut_while_it_is_read_is_read_anew() {
     events.extend((1..700).map(ping));
     open.journal.append(append("a", events)).await.unwrap();
     open.journal.complete(ME, "a".into()).await.unwrap();
+    let split = into_two(&open.journal, "a", 650).await;
     // The second job for the journal, between two parts of the reading.
-    let (cut, read) = tokio::join!(cut(&open.journal, "a", 650), open.journal.recorded(ME, "a".into()));
-    assert_eq!(cut, "a~2");
+    let (read, second) =
+        tokio::join!(biased; open.journal.recorded(ME, "a".into()), open.journal.split(split));
+    assert_eq!(second.unwrap().unwrap(), "a~2");
     let numbers: Vec<u64> = read.unwrap().iter().map(|event| event.seq).collect();
     assert_eq!(numbers, (0..650).collect::<Vec<_>>());
     open.close();
