@@ -112,8 +112,8 @@ impl Drop for Keeper {
 impl Keeper {
     /// Binds the socket, taking over one whose service is dead.
     pub async fn bind(path: &Path) -> Result<(UnixListener, Keeper), SocketError> {
-        let listener = bind(path).await?;
-        Ok((listener, Keeper { path: path.to_owned(), id: id_of(path), watch: Watch::default() }))
+        let (listener, id) = bind(path).await?;
+        Ok((listener, Keeper { path: path.to_owned(), id, watch: Watch::default() }))
     }
 
     /// Binds it anew whenever it is gone, and hands the listener on, until the service is to stop and nobody takes
@@ -161,8 +161,8 @@ impl Keeper {
     }
 
     async fn put_back(&mut self, successors: &mpsc::Sender<UnixListener>) -> Result<(), SocketError> {
-        let listener = bind(&self.path).await?;
-        self.id = id_of(&self.path);
+        let (listener, id) = bind(&self.path).await?;
+        self.id = id;
         // Nobody takes it when the service is about to stop.
         let _ = successors.send(listener).await;
         Ok(())
@@ -239,7 +239,7 @@ fn is_shared(dir: &Path) -> bool {
     fs::metadata(dir).is_ok_and(|dir| dir.mode() & 0o1002 == 0o1002 && dir.uid() == 0)
 }
 
-async fn bind(path: &Path) -> Result<UnixListener, SocketError> {
+async fn bind(path: &Path) -> Result<(UnixListener, Option<FileId>), SocketError> {
     let dir = folder(path);
     if !dir.is_dir() {
         // Set as well as asked for: a service's umask would take from the group what it is to have.
@@ -272,7 +272,10 @@ async fn bind(path: &Path) -> Result<UnixListener, SocketError> {
         },
     }
     let socket = put_in_place(path)?;
-    socket.listen(BACKLOG).map_err(io_error("listening on", path.display()))
+    // Whoever has seen it answer may have put another file there.
+    let id = id_of(path);
+    let listener = socket.listen(BACKLOG).map_err(io_error("listening on", path.display()))?;
+    Ok((listener, id))
 }
 
 /// Binds a socket with its mode. Nobody can connect before it listens, so nobody gets in by what the umask left of a mode.

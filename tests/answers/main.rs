@@ -17,6 +17,9 @@ use table::{Expected, Owner, Row};
 /// Retries that no test lives to see: what waits is seen to wait.
 const PATIENT: &str =
     "retry.initial = \"1h\"\nretry.max = \"1h\"\nupload.reconnect_jitter = \"0s\"\nupload.concurrency = 1";
+/// The same where any part of that may be drawn.
+const MORE_PATIENT: &str =
+    "retry.initial = \"24h\"\nretry.max = \"168h\"\nupload.reconnect_jitter = \"0s\"\nupload.concurrency = 1";
 
 /// Rows that run side by side.
 const LANES: usize = 4;
@@ -131,7 +134,7 @@ fn s11_what_concerns_all() {
 /// No answer holds back another session, and what follows for its own is seen in it.
 fn each_alone(rows: &[&(usize, Row)]) {
     let endpoint = Endpoint::start([Act::Answer(Reply::json(200, r#"{"requestId":"r"}"#))]);
-    let place = Place::new(&endpoint.url(), PATIENT);
+    let place = Place::new(&endpoint.url(), MORE_PATIENT);
     let service = start(&place);
     // A hint that comes once in a run is not part of any row.
     play(&service, "first", Owner::Player);

@@ -28,7 +28,7 @@ fn small() -> Made {
     runtime().block_on(Made::new(8, 0, 6))
 }
 
-fn find(bytes: &[u8], needle: &[u8]) -> Vec<usize> {
+pub(crate) fn find(bytes: &[u8], needle: &[u8]) -> Vec<usize> {
     (0..bytes.len().saturating_sub(needle.len())).filter(|at| bytes[*at..].starts_with(needle)).collect()
 }
 

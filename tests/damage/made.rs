@@ -78,7 +78,7 @@ pub(crate) fn payload(outgoing: &Outgoing) -> Vec<u8> {
     body_of(outgoing, Some(1_795_000_000_000), &shape).unwrap().body
 }
 
-fn event(key: &str, n: usize, kind: EventType, pad: usize) -> NewEvent {
+pub(crate) fn event(key: &str, n: usize, kind: EventType, pad: usize) -> NewEvent {
     let collection = match kind {
         EventType::SessionStart => format!(
             r#"{{"playhead":0,"sessionDetails":{{"name":"{key}","friendlyName":"{}","length":90,"contentType":"VOD","playerName":"p","channel":"c"}}}}"#,

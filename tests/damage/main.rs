@@ -16,4 +16,5 @@ mod harm;
 mod indexes;
 mod live;
 mod made;
+mod open_ends;
 mod trials;

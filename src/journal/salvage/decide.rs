@@ -55,6 +55,11 @@ impl Lost {
         Lost { owner: 0, name: Loss::Corrupt, key: None, events: 0, detail: UNCOUNTED.into() }
     }
 
+    /// Rows are gone, and some sessions were open: no total tells how many events these had.
+    pub(super) fn open_ends() -> Lost {
+        Lost { detail: OPEN_ENDS.into(), ..Lost::uncounted() }
+    }
+
     /// A journal of which not a row could be read: where it is.
     pub(super) fn unread(aside: &Path) -> Lost {
         let detail =
@@ -72,6 +77,8 @@ pub(super) struct Decision {
     pub(super) counters: BTreeMap<(u32, String), i64>,
     /// The highest number of a session that was seen anywhere.
     pub(super) last_session: i64,
+    /// Whether a session is kept that is open.
+    pub(super) keeps_open: bool,
 }
 
 /// What a session's row says, by name of the column.
@@ -108,6 +115,8 @@ const ROW_GONE: &str = "its session's row could not be read any more";
 const UNKNOWN: &str = "sessions of which nothing could be read any more";
 const UNCOUNTED: &str =
     "the totals could not be read any more: there may have been more events than were counted";
+const OPEN_ENDS: &str = "part of the journal could not be read any more: sessions that were open may have had more events than \
+                         are left of them or were counted";
 const LIST_GONE: &str = "the list of these losses could not be read any more";
 
 /// Decides about everything that was found.
@@ -127,7 +136,8 @@ pub(super) fn decide(finds: &Finds, columns: &Columns<'_>) -> Decision {
         if !finds.indexed.contains(id) && (find.older || empty) {
             continue;
         }
-        let Some((kept, opened)) = judge(find, events, columns) else { continue };
+        let broken_after = |last, rows| finds.broken_after(*id, last, rows);
+        let Some((kept, opened)) = judge(find, events, broken_after, columns) else { continue };
         let row = &kept.find.values;
         let (owner, key) = (columns.owner(row), columns.text(row, "key").to_owned());
         if key.parse::<Key>().is_err()
@@ -140,6 +150,7 @@ pub(super) fn decide(finds: &Finds, columns: &Columns<'_>) -> Decision {
         if ended == Some(&State::Delivered) {
             continue;
         }
+        decision.keeps_open |= opened && kept.fate == Fate::Keep;
         if ended.is_some() && kept.fate == Fate::Keep {
             reopened.push((owner, players(&kept.events, events), finds.was_tried(*id)));
         }
@@ -168,6 +179,7 @@ pub(super) fn decide(finds: &Finds, columns: &Columns<'_>) -> Decision {
 fn judge(
     find: &SessionFind,
     events: &BTreeMap<i64, EventFind>,
+    broken_after: impl Fn(i64, i64) -> i64,
     columns: &Columns<'_>,
 ) -> Option<(Kept, bool)> {
     let row = &find.values;
@@ -187,13 +199,16 @@ fn judge(
         dense &= event.n == run.rows;
         run.add(event.checksum, event.synthetic, event.bytes);
     }
+    let mut seen = mine.iter().map(|(_, event)| event.n + 1).max().unwrap_or(0);
+    if opened {
+        seen += broken_after(mine.last().map_or(first - 1, |(id, _)| *id), seen);
+    }
     let whole = match (find.proven, opened) {
         (false, _) => false,
-        (true, true) => dense,
+        (true, true) => dense && seen == run.rows,
         (true, false) => dense && columns.number(row, "completed_sum") == Some(run.sum),
     };
     let said = columns.number(row, "events").filter(|_| find.proven && !opened);
-    let seen = mine.iter().map(|(_, event)| event.n + 1).max().unwrap_or(0);
     let fate = if whole {
         Fate::Keep
     } else {

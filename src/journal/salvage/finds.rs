@@ -43,6 +43,10 @@ pub(super) struct Finds {
     pub(super) sessions: BTreeMap<i64, SessionFind>,
     /// By session, then by number.
     pub(super) events: HashMap<i64, BTreeMap<i64, EventFind>>,
+    /// The same of events that do not prove themselves: their places in their sessions, if those are right.
+    broken: HashMap<i64, BTreeMap<i64, i64>>,
+    /// Whether there is a row of a numbered table of which not even that could be read.
+    unread: bool,
     /// What an index says of sessions: owner, key.
     pub(super) names: HashMap<i64, (u32, String)>,
     /// Sessions that an index knows in a page that is not in doubt.
@@ -121,6 +125,19 @@ impl Finds {
         self.rows.is_empty() && self.sessions.is_empty() && self.events.is_empty()
     }
 
+    /// How many events of a session follow on `run`, which ends at the row `last`, and do not prove themselves.
+    pub(super) fn broken_after(&self, session: i64, last: i64, rows: i64) -> i64 {
+        let broken = self.broken.get(&session).into_iter().flat_map(|broken| broken.range(last + 1..));
+        let sound = self.events.get(&session);
+        let broken = broken.filter(|(id, _)| sound.is_none_or(|sound| !sound.contains_key(id)));
+        broken.zip(rows..).take_while(|((_, n), next)| *n == next).count() as i64
+    }
+
+    /// Whether rows are gone of which nobody can say what they were.
+    pub(super) fn lacks_rows(&self, pages: &Pages) -> io::Result<bool> {
+        Ok(self.unread || pages.lacks_some()?)
+    }
+
     /// Whether every setting there was has been read.
     pub(super) fn knows_settings(&self) -> bool {
         self.settings_page.is_some_and(|page| !self.unsound.contains(&page))
@@ -162,7 +179,10 @@ impl Finds {
     }
 
     fn sort_in(&mut self, found: &Found<'_>, tables: &[Table]) -> bool {
-        let Some(columns) = record::columns(found.payload) else { return false };
+        let Some(columns) = record::columns(found.payload) else {
+            self.unread |= found.rowid.is_some() && !found.older;
+            return false;
+        };
         if let Some((id, row, checksum)) = event(found.rowid, &columns) {
             let bytes = i64::try_from(row.body.len()).unwrap_or(i64::MAX);
             let EventRow { n, synthetic, .. } = row;
@@ -173,6 +193,7 @@ impl Finds {
             }
             return true;
         }
+        self.take_broken(found, &columns);
         for table in tables.iter().filter(|table| table.rowid == found.rowid.is_some()) {
             if columns.len() <= table.sum_at || columns.len() > table.columns.len() + 1 {
                 continue;
@@ -198,6 +219,18 @@ impl Finds {
             self.take_index(&columns, found.older);
         }
         false
+    }
+
+    /// A row that looks like an event and does not prove itself.
+    fn take_broken(&mut self, found: &Found<'_>, columns: &[ValueRef<'_>]) {
+        if let (
+            Some(id),
+            EVENT_COLUMNS..,
+            [ValueRef::Null, ValueRef::Integer(session), ValueRef::Integer(n), ..],
+        ) = (found.rowid, columns.len(), columns)
+        {
+            self.broken.entry(*session).or_default().insert(id, *n);
+        }
     }
 
     /// Indexes prove nothing, but they tell of sessions whose rows are gone, and of rows that should be.

@@ -113,6 +113,9 @@ pub(super) fn copy(
         // Of one that is gone nothing is kept either.
         let unread = finds.is_empty() && path.exists();
         decision.lost.push(if unread { Lost::unread(aside) } else { Lost::uncounted() });
+    } else if decision.keeps_open && finds.lacks_rows(&pages)? {
+        salvaged.uncounted = true;
+        decision.lost.push(Lost::open_ends());
     }
     let tx = conn.transaction()?;
     write::others(&tx, &finds, &decision, &tables, salvaged.consent_unknown, now)?;

@@ -130,6 +130,19 @@ impl Pages {
         Ok(free)
     }
 
+    /// Whether a page that another one leads to cannot be read as what it should be.
+    pub(super) fn lacks_some(&self) -> io::Result<bool> {
+        for no in (1..=self.count).filter(|no| !self.is_free(*no)) {
+            let Some(page) = self.newest(no)? else { continue };
+            for below in record::children(no, &page) {
+                if self.newest(below)?.is_none_or(|page| record::kind(below, &page).is_none()) {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
+    }
+
     /// The whole payload of a cell: what is on its page, then the chain of overflow pages. Of each overflow page the
     /// version `age` steps back is read, or the oldest.
     pub(super) fn payload(&self, cell: &Cell<'_>, age: usize) -> io::Result<Option<Vec<u8>>> {
