@@ -170,7 +170,7 @@ pub(crate) async fn trial(made: &Made, harmed: &Harmed, what: &str) -> Score {
         assert_eq!(accounted, made.acknowledged, "{what}: {status:?}");
         score.balanced = 1;
     } else {
-        assert!(accounted <= made.acknowledged, "{what}: {status:?}");
+        assert!(accounted <= made.acknowledged, "{what}: {accounted} of {}: {status:?}", made.acknowledged);
     }
     let counted = status.losses.get(&Loss::Corrupt).copied().unwrap_or(0);
     assert!(counted == 0 || asides(dir.path()) > 0, "{what}: {counted} lost without a damaged journal");
@@ -199,6 +199,14 @@ pub(crate) fn scale() -> u64 {
     std::env::var("AFTERPLAY_TEST_SCALE").ok().and_then(|scale| scale.parse().ok()).unwrap_or(1)
 }
 
+/// Keeps the files of a trial that failed: journals have random parts, so that no two are quite the same.
+fn keep(n: u64, harmed: &Harmed) {
+    let path = std::env::temp_dir().join(format!("afterplay-trial-{n}.db"));
+    fs::write(&path, &harmed.main).unwrap();
+    fs::write(path.with_extension("db-wal"), &harmed.wal).unwrap();
+    println!("the files of trial {n} were kept: {}", path.display());
+}
+
 fn run(made: &[Made], trials: u64, first: u64) -> BTreeMap<(Harm, bool), Score> {
     let scores = Mutex::new(BTreeMap::new());
     let (next, failed) = (AtomicU64::new(first), AtomicU64::new(0));
@@ -222,6 +230,7 @@ fn run(made: &[Made], trials: u64, first: u64) -> BTreeMap<(Harm, bool), Score> 
                     let tried = AssertUnwindSafe(|| runtime.block_on(trial(made, &harmed, &what)));
                     let Ok(score) = catch_unwind(tried) else {
                         failed.fetch_add(1, Ordering::Relaxed);
+                        keep(n, &harmed);
                         continue;
                     };
                     let mut scores = scores.lock().unwrap();
