@@ -2,8 +2,10 @@
 
 use std::collections::HashMap;
 
+use super::Refusal;
 use super::core::Core;
 use super::numbers::Numbers;
+use super::outbox::events_between;
 use super::rows::Run;
 use crate::course::Course;
 use crate::event::EventType;
@@ -127,12 +129,18 @@ impl Core {
         let Some(first) = open.values().map(|session| session.first_event).min() else { return Ok(open) };
         let mut query = self.conn.prepare(
             "SELECT id, session, seq, type, boot_ms, checksum, synthetic, playhead, body,
-                 coalesce(said_ms, wall_ms) FROM events
+                 coalesce(said_ms, wall_ms), n FROM events
              WHERE id >= ?1",
         )?;
         let mut rows = query.query([first])?;
         while let Some(row) = rows.next()? {
-            let Some(session) = open.get_mut(&row.get(1)?) else { continue };
+            let id = row.get(1)?;
+            let Some(session) = open.get_mut(&id) else { continue };
+            let n = row.get(10)?;
+            if n != session.run.rows && !self.proves_itself(id, row.get(0)?, n)? {
+                // Another session's, whose number is damaged in it.
+                continue;
+            }
             // A type that cannot be read is found out by its checksum when the session is sent.
             let Ok(kind) = EventType::parse(row.get_ref(3)?.as_str()?) else { continue };
             session.follow(
@@ -150,5 +158,15 @@ impl Core {
             );
         }
         Ok(open)
+    }
+
+    /// Whether a row is the `n`-th of a session.
+    fn proves_itself(&self, session: i64, event: i64, n: i64) -> rusqlite::Result<bool> {
+        let mut before = Run { rows: n, ..Run::default() };
+        match events_between(&self.conn, session, event, event, &mut before) {
+            Ok(found) => Ok(!found.is_empty()),
+            Err(Refusal::Damaged(_)) => Ok(false),
+            Err(refusal) => Err(rusqlite::Error::ToSqlConversionFailure(refusal.into())),
+        }
     }
 }

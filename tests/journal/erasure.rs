@@ -60,6 +60,30 @@ async fn damage_is_noticed_before_a_byte_leaves() {
 }
 
 #[tokio::test]
+async fn an_event_with_the_number_of_another_session_is_not_counted_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("journal.db");
+    let clock = clock();
+    let open = Open::at(&path, &clock);
+    open.journal.append(append("open", vec![start(), ping(1)])).await.unwrap();
+    open.journal.append(append("done", vec![start(), ping(1), ping(2)])).await.unwrap();
+    open.journal.complete(ME, "done".into()).await.unwrap();
+    open.close();
+    edit(
+        &path,
+        "UPDATE events SET session = (SELECT id FROM sessions WHERE key = 'open')
+         WHERE n = 1 AND session = (SELECT id FROM sessions WHERE key = 'done')",
+    );
+    let open = Open::at(&path, &clock);
+    assert_eq!(open.journal.status(ROOT).await.unwrap().stored, 5);
+    assert_eq!(open.journal.append(append("open", vec![ping(2)])).await.unwrap().recorded, 1);
+    open.close();
+    let open = Open::at(&path, &clock);
+    assert_eq!(open.journal.status(ROOT).await.unwrap().stored, 6);
+    open.close();
+}
+
+#[tokio::test]
 async fn opting_out_leaves_no_trace_in_the_files() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("journal.db");
