@@ -6,7 +6,7 @@ use super::Refusal;
 use super::core::Core;
 use super::numbers::Numbers;
 use super::outbox::events_between;
-use super::rows::Run;
+use super::rows::{EventRow, Run, event_sum};
 use crate::course::Course;
 use crate::event::EventType;
 use crate::session::{Key, OpenTimes};
@@ -128,36 +128,62 @@ impl Core {
         }
         let Some(first) = open.values().map(|session| session.first_event).min() else { return Ok(open) };
         let mut query = self.conn.prepare(
-            "SELECT id, session, seq, type, boot_ms, checksum, synthetic, playhead, body,
-                 coalesce(said_ms, wall_ms), n FROM events
-             WHERE id >= ?1",
+            "SELECT id, session, n, seq, type, said_ms, synthetic, boot, boot_ms, wall_ms, checksum, playhead, body
+             FROM events WHERE id >= ?1",
         )?;
         let mut rows = query.query([first])?;
         while let Some(row) = rows.next()? {
-            let id = row.get(1)?;
+            let (event, id) = (row.get(0)?, row.get(1)?);
             let Some(session) = open.get_mut(&id) else { continue };
-            let n = row.get(10)?;
-            if n != session.run.rows && !self.proves_itself(id, row.get(0)?, n)? {
-                // Another session's, whose number is damaged in it.
+            // A type that cannot be read is found out by its checksum when the session is sent.
+            let Ok(kind) = EventType::parse(row.get_ref(4)?.as_str()?) else { continue };
+            let found = EventRow {
+                session: id,
+                n: row.get(2)?,
+                seq: row.get(3)?,
+                kind: kind.as_str(),
+                said_ms: row.get(5)?,
+                synthetic: row.get(6)?,
+                boot: row.get(7)?,
+                boot_ms: row.get(8)?,
+                wall_ms: row.get(9)?,
+                body: row.get_ref(12)?.as_str()?,
+            };
+            let checksum = row.get(10)?;
+            // Another session's, whose number is damaged in it.
+            if event_sum(&found) != checksum
+                && (found.n != session.run.rows || self.has_another(id, found.n, event)?)
+            {
                 continue;
             }
-            // A type that cannot be read is found out by its checksum when the session is sent.
-            let Ok(kind) = EventType::parse(row.get_ref(3)?.as_str()?) else { continue };
             session.follow(
-                row.get(0)?,
+                event,
                 &Followed {
                     kind,
-                    seq: row.get(2)?,
-                    boot_ms: row.get(4)?,
-                    checksum: row.get(5)?,
-                    synthetic: row.get(6)?,
-                    playhead: row.get(7)?,
-                    at_ms: row.get(9)?,
-                    body: row.get_ref(8)?.as_str()?,
+                    seq: found.seq,
+                    boot_ms: found.boot_ms,
+                    checksum,
+                    synthetic: found.synthetic,
+                    playhead: row.get(11)?,
+                    at_ms: found.said_ms.unwrap_or(found.wall_ms),
+                    body: found.body,
                 },
             );
         }
         Ok(open)
+    }
+
+    /// Whether another row than `event` proves to be the `n`-th of a session.
+    fn has_another(&self, session: i64, n: i64, event: i64) -> rusqlite::Result<bool> {
+        let mut query =
+            self.conn.prepare("SELECT id FROM events WHERE session = ?1 AND n = ?2 AND id <> ?3")?;
+        let mut rows = query.query([session, n, event])?;
+        while let Some(row) = rows.next()? {
+            if self.proves_itself(session, row.get(0)?, n)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Whether a row is the `n`-th of a session.

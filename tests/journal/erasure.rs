@@ -62,25 +62,39 @@ async fn damage_is_noticed_before_a_byte_leaves() {
 #[tokio::test]
 async fn an_event_with_the_number_of_another_session_is_not_counted_there() {
     let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("journal.db");
     let clock = clock();
-    let open = Open::at(&path, &clock);
-    open.journal.append(append("open", vec![start(), ping(1)])).await.unwrap();
-    open.journal.append(append("done", vec![start(), ping(1), ping(2)])).await.unwrap();
-    open.journal.complete(ME, "done".into()).await.unwrap();
-    open.close();
-    edit(
-        &path,
-        "UPDATE events SET session = (SELECT id FROM sessions WHERE key = 'open')
-         WHERE n = 1 AND session = (SELECT id FROM sessions WHERE key = 'done')",
-    );
-    let open = Open::at(&path, &clock);
-    assert_eq!(open.journal.status(ROOT).await.unwrap().stored, 5);
-    assert_eq!(open.journal.append(append("open", vec![ping(2)])).await.unwrap().recorded, 1);
-    open.close();
-    let open = Open::at(&path, &clock);
-    assert_eq!(open.journal.status(ROOT).await.unwrap().stored, 6);
-    open.close();
+    // Where it claims to be there is another one, after it or before; or nothing yet.
+    for (case, order) in
+        ["open done done open", "open done open done", "open done done"].into_iter().enumerate()
+    {
+        let path = dir.path().join(format!("{case}.db"));
+        let open = Open::at(&path, &clock);
+        let (mut of_open, mut of_done) = (0, 0);
+        for key in order.split(' ') {
+            let n = if key == "open" { &mut of_open } else { &mut of_done };
+            let event = if *n == 0 { start() } else { ping(*n) };
+            open.journal.append(append(key, vec![event])).await.unwrap();
+            *n += 1;
+        }
+        open.journal.append(append("done", vec![ping(7)])).await.unwrap();
+        open.journal.complete(ME, "done".into()).await.unwrap();
+        open.close();
+        let hit = if case == 2 { 2 } else { 1 };
+        edit(
+            &path,
+            &format!(
+                "UPDATE events SET session = (SELECT id FROM sessions WHERE key = 'open')
+                 WHERE n = {hit} AND session = (SELECT id FROM sessions WHERE key = 'done')"
+            ),
+        );
+        let open = Open::at(&path, &clock);
+        assert_eq!(open.journal.status(ROOT).await.unwrap().stored, of_open + of_done + 1, "{order}");
+        assert_eq!(open.journal.append(append("open", vec![ping(9)])).await.unwrap().recorded, 1, "{order}");
+        open.close();
+        let open = Open::at(&path, &clock);
+        assert_eq!(open.journal.status(ROOT).await.unwrap().stored, of_open + of_done + 2, "{order}");
+        open.close();
+    }
 }
 
 #[tokio::test]
