@@ -49,7 +49,7 @@ Examples:
     Demo,
     /// Run a stand-in for Adobe's endpoint that checks and keeps what it receives
     #[command(after_help = "\
-A script is a list of answers, `x` repeats one and the last one stays:
+A script is a list of answers, `x` repeats one; after the last, requests are checked and answered 200:
   503x2    twice status 503           429:30       status 429 with Retry-After: 30
   207:refused  a refused session      hang         no answer at all
 

@@ -20,7 +20,9 @@ pub fn unix_ms(text: &str) -> Option<i64> {
         Some(fraction) => format!("{date_time}{fraction}{offset}").parse().ok()?,
         None => text.parse().ok()?,
     };
-    i64::try_from(timestamp.as_nanosecond().div_euclid(1_000_000)).ok()
+    let ms = i64::try_from(timestamp.as_nanosecond().div_euclid(1_000_000)).ok()?;
+    // A leap second has no number of its own: it is the end of the second before, behind all of that.
+    Some(if date_time.ends_with(":60") { ms.div_euclid(1000) * 1000 + 999 } else { ms })
 }
 
 /// The moment as `YYYY-MM-DDThh:mm:ss.sssZ`, unless it is beyond the years 0 to 9999.
@@ -56,9 +58,8 @@ mod tests {
             ("2026-03-07T18:30:00.1234567890123Z", 1_772_908_200_123),
             ("1969-12-31T23:59:59.9995Z", -1),
             ("1970-01-01T00:00:00Z", 0),
-            // A leap second is told as the one before it, which is what a kernel does.
-            ("2016-12-31T23:59:60Z", 1_483_228_799_000),
-            ("2017-01-01T00:59:60.250+01:00", 1_483_228_799_250),
+            ("2016-12-31T23:59:60Z", 1_483_228_799_999),
+            ("2017-01-01T00:59:60.250+01:00", 1_483_228_799_999),
             // The hour that comes twice in Berlin, and the ends of 32 bits.
             ("2026-10-25T02:30:00+02:00", 1_792_888_200_000),
             ("2026-10-25T02:30:00+01:00", 1_792_891_800_000),

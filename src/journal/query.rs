@@ -280,7 +280,11 @@ impl Core {
             }
         };
         // The player's own word, while there is the event that it was said of.
-        let said = if told_by == Basis::Given { self.said_of_event(id, row.get(32)?)? } else { None };
+        let said_of = |event: Option<i64>| match event.filter(|_| told_by == Basis::Given) {
+            Some(event) => self.said_of_event(id, event),
+            None => Ok(None),
+        };
+        let (said, said_last) = (said_of(row.get(32)?)?, said_of(last_event)?);
         let wait_ms: i64 = row.get(12)?;
         let next_attempt_at = match (state, row.get::<_, Option<i64>>(13)?) {
             (State::Completed, Some(boot)) if wait_ms > 0 => {
@@ -297,7 +301,8 @@ impl Core {
             title: row.get(5)?,
             time: basis.unwrap_or_else(|| self.basis_of(told_by, started.boot)),
             started_at: rfc3339(said.unwrap_or_else(|| self.shown(&started, frozen))),
-            last_event_at: last_event_at.map(|moment| rfc3339(self.shown(&moment, frozen))),
+            last_event_at: last_event_at
+                .map(|moment| rfc3339(said_last.unwrap_or_else(|| self.shown(&moment, frozen)))),
             completed_at: completed,
             delivered_at: settled.clone().filter(|_| state == State::Delivered),
             quarantined_at: settled.filter(|_| state == State::Quarantined),

@@ -245,6 +245,7 @@ fn a_completed_session_knows_what_its_times_go_by() {
         assert_eq!(summary.time, time, "{key}");
         if time == TimeBasis::Given {
             assert_eq!(summary.started_at, rfc3339(NOW), "the player's own word");
+            assert_eq!(summary.last_event_at, Some(rfc3339(NOW)), "the same");
         }
         // As written by a version that did not keep it.
         core.conn.execute("UPDATE sessions SET told_by = NULL WHERE id = ?1", [id]).unwrap();
