@@ -4,7 +4,7 @@
 
 use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::books::Books;
 use crate::endpoint::Endpoint;
@@ -23,6 +23,10 @@ fn kill_9_at_random_instants_loses_nothing_and_counts_every_duplicate() {
     let place = Place::new(&endpoint.url(), QUICK);
     let (stop, socket) = (AtomicBool::new(false), place.socket());
     let mut books = Books::default();
+    // Long enough for some work after a start, on a machine that is busy too.
+    let begun = Instant::now();
+    drop(place.start());
+    let longest = (3 * begun.elapsed()).clamp(Duration::from_millis(200), Duration::from_millis(600));
     let service = std::thread::scope(|scope| {
         let players: Vec<_> = (0..PLAYERS)
             .map(|n| {
@@ -33,7 +37,7 @@ fn kill_9_at_random_instants_loses_nothing_and_counts_every_duplicate() {
         for _ in 0..KILLS * scale() {
             let mut child = place.command(&["run"]).stderr(Stdio::null()).spawn().unwrap();
             // From the first instruction on: some die while they start, some with an upload under way.
-            std::thread::sleep(Duration::from_millis(random.u64(1..200)));
+            std::thread::sleep(longest.mul_f64(random.f64()));
             child.kill().unwrap();
             child.wait().unwrap();
         }
