@@ -153,15 +153,18 @@ fn dirty_start_taken_away_and_stopped_in_good_order() {
 
 #[test]
 fn dirty_start_another_file_in_its_place_is_not_written_to() {
+    // Renamed into its place at once: a file that is gone for an instant is put back.
     let putting: [(&str, fn(&Place)); 2] = [
         ("another file", |place| {
-            fs::remove_file(place.journal()).unwrap();
-            fs::write(place.journal(), "somebody's notes").unwrap();
+            let notes = place.dir.path().join("notes");
+            fs::write(&notes, "somebody's notes").unwrap();
+            fs::rename(notes, place.journal()).unwrap();
         }),
         ("a link to where it was moved", |place| {
-            let moved = place.dir.path().join("moved.db");
-            fs::rename(place.journal(), &moved).unwrap();
-            std::os::unix::fs::symlink(&moved, place.journal()).unwrap();
+            let (moved, link) = (place.dir.path().join("moved.db"), place.dir.path().join("link"));
+            fs::hard_link(place.journal(), &moved).unwrap();
+            std::os::unix::fs::symlink(&moved, &link).unwrap();
+            fs::rename(link, place.journal()).unwrap();
         }),
     ];
     for (what, put) in putting {
@@ -187,8 +190,10 @@ fn dirty_start_a_file_in_the_folders_place_stops_intake_until_it_goes() {
     let service = place.start();
     record(&service, &mut books, "a");
     let dir = place.journal().parent().unwrap().to_owned();
-    remove_folder(&place);
-    fs::write(&dir, "somebody's notes").unwrap();
+    wait_for("a file in the folder's place", || {
+        let _ = fs::remove_dir_all(&dir);
+        fs::write(&dir, "somebody's notes").ok()
+    });
     let Came::Refused(answer) = books.record(&mut service.connect(), "a", 1, 0) else { panic!("taken") };
     assert_eq!((answer.status, &answer.json()["reason"]), (503, &Value::from("storage")));
     assert_eq!(fs::read(&dir).unwrap(), b"somebody's notes");
