@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::service::{Connection, Place, Service, connect, wait_for};
+use crate::service::{Connection, Place, Service, connect, exchange, wait_for};
 use crate::{NOWHERE, mode, refused};
 
 #[test]
@@ -244,8 +244,9 @@ fn a_folder_that_cannot_be_made_again_is_made_once_it_can_be() {
     let mut standing = service.connect().unwrap();
     assert_answers(&mut standing);
     let dir = socket.parent().unwrap();
-    fs::rename(dir, dir.with_extension("old")).unwrap();
-    fs::write(dir, "my notes").unwrap();
+    let notes = dir.with_extension("notes");
+    fs::write(&notes, "my notes").unwrap();
+    exchange(&notes, dir);
     wait_for("the reason", || {
         (said(&place, "cannot be put back: making the socket's folder") > 0).then_some(())
     });

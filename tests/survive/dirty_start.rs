@@ -2,6 +2,7 @@
 //! gone, read-only, or taken away while the service runs.
 
 use std::fs;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -9,7 +10,7 @@ use serde_json::Value;
 
 use crate::books::{Books, Came};
 use crate::endpoint::Endpoint;
-use crate::service::{Place, Service, wait_for};
+use crate::service::{Place, Service, exchange, wait_for};
 use crate::{QUICK, scale, settle};
 
 /// An endpoint at which nobody listens.
@@ -153,26 +154,18 @@ fn dirty_start_taken_away_and_stopped_in_good_order() {
 
 #[test]
 fn dirty_start_another_file_in_its_place_is_not_written_to() {
-    // Renamed into its place at once: a file that is gone for an instant is put back.
-    let putting: [(&str, fn(&Place)); 2] = [
-        ("another file", |place| {
-            let notes = place.dir.path().join("notes");
-            fs::write(&notes, "somebody's notes").unwrap();
-            fs::rename(notes, place.journal()).unwrap();
-        }),
-        ("a link to where it was moved", |place| {
-            let (moved, link) = (place.dir.path().join("moved.db"), place.dir.path().join("link"));
-            fs::hard_link(place.journal(), &moved).unwrap();
-            std::os::unix::fs::symlink(&moved, &link).unwrap();
-            fs::rename(link, place.journal()).unwrap();
-        }),
+    let putting: [(&str, fn(&Path)); 2] = [
+        ("another file", |path| fs::write(path, "somebody's notes").unwrap()),
+        ("a link to where it was moved", |path| std::os::unix::fs::symlink(path, path).unwrap()),
     ];
     for (what, put) in putting {
         let place = Place::new(NOWHERE, QUICK);
         let mut books = Books::default();
         let service = place.start();
         record(&service, &mut books, "a");
-        put(&place);
+        let moved = place.dir.path().join("moved");
+        put(&moved);
+        exchange(&moved, &place.journal());
         let there = fs::read(place.journal()).unwrap();
         let Came::Refused(answer) = books.record(&mut service.connect(), "a", 1, 0) else {
             panic!("{what}: taken")
@@ -190,10 +183,9 @@ fn dirty_start_a_file_in_the_folders_place_stops_intake_until_it_goes() {
     let service = place.start();
     record(&service, &mut books, "a");
     let dir = place.journal().parent().unwrap().to_owned();
-    wait_for("a file in the folder's place", || {
-        let _ = fs::remove_dir_all(&dir);
-        fs::write(&dir, "somebody's notes").ok()
-    });
+    let notes = place.dir.path().join("notes");
+    fs::write(&notes, "somebody's notes").unwrap();
+    exchange(&notes, &dir);
     let Came::Refused(answer) = books.record(&mut service.connect(), "a", 1, 0) else { panic!("taken") };
     assert_eq!((answer.status, &answer.json()["reason"]), (503, &Value::from("storage")));
     assert_eq!(fs::read(&dir).unwrap(), b"somebody's notes");
