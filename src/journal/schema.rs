@@ -101,8 +101,10 @@ pub(super) fn refuse_newer(path: &Path, found: i64) -> Result<(), OpenError> {
 
 pub(super) fn connect(path: &Path) -> Result<Connection, OpenError> {
     let sqlite = |source| OpenError::Sqlite { path: path.to_owned(), source };
+    // Before the journal itself is opened: the memory that this takes is free for it again.
+    let right = right_schema().map_err(sqlite)?;
     let proven = connect_unproven(path).and_then(|conn| {
-        prove(&conn).map_err(sqlite)?;
+        prove(&conn, &right).map_err(sqlite)?;
         Ok(conn)
     });
     proven.map_err(|error| match error {
@@ -202,8 +204,8 @@ pub(super) fn migrate(conn: &mut Connection, path: &Path) -> Result<(), OpenErro
 
 /// Looks whether the schema is what it should be and every row but the events proves itself and can be found;
 /// the events of a session prove themselves when it is sent.
-fn prove(conn: &Connection) -> rusqlite::Result<()> {
-    prove_schema(conn)?;
+fn prove(conn: &Connection, right: &Schema) -> rusqlite::Result<()> {
+    prove_schema(conn, right)?;
     for table in seal::tables(conn)? {
         if let Some(row) = seal::first_unproven(conn, &table)? {
             return Err(damaged(&row));
@@ -230,14 +232,23 @@ pub(super) fn gives_pages_back(conn: &Connection) -> rusqlite::Result<bool> {
     conn.pragma_query_value(None, "auto_vacuum", |row| row.get::<_, i64>(0)).map(|mode| mode == INCREMENTAL)
 }
 
+/// Name, table and statement of whatever a database is made of.
+type Schema = Vec<(String, String, Option<String>)>;
+
+fn schema(conn: &Connection) -> rusqlite::Result<Schema> {
+    conn.prepare("SELECT name, tbl_name, sql FROM sqlite_schema ORDER BY name")?
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
+        .collect()
+}
+
+/// What a journal is made of.
+pub(super) fn right_schema() -> rusqlite::Result<Schema> {
+    schema(&pattern()?)
+}
+
 /// Looks whether the schema is what it should be.
-pub(super) fn prove_schema(conn: &Connection) -> rusqlite::Result<()> {
-    let schema = |conn: &Connection| -> rusqlite::Result<Vec<(String, String, Option<String>)>> {
-        conn.prepare("SELECT name, tbl_name, sql FROM sqlite_schema ORDER BY name")?
-            .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
-            .collect()
-    };
-    if schema(conn)? != schema(&pattern()?)? {
+pub(super) fn prove_schema(conn: &Connection, right: &Schema) -> rusqlite::Result<()> {
+    if schema(conn)? != *right {
         return Err(damaged("its schema"));
     }
     Ok(())

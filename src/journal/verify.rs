@@ -163,7 +163,7 @@ fn advance(conn: &Connection, step: Step, found: &mut Verified) -> rusqlite::Res
 
 /// Everything but what events hold: the trees, the indexes, the rows' own checksums, the books.
 fn small(conn: &Connection, found: &mut Verified) -> rusqlite::Result<()> {
-    schema::prove_schema(conn)?;
+    schema::prove_schema(conn, &schema::right_schema()?)?;
     let mut check = conn.prepare(&format!("PRAGMA integrity_check({TOLD})"))?;
     let said: Vec<String> = check.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
     // A line names the database before what is wrong with its pages.
