@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 
 use clap::Parser;
 use http_body_util::{BodyExt, Full};
@@ -189,7 +189,7 @@ pub(crate) fn screen<'a>(
         err_live: false,
         style: Style::plain(),
         width: 80,
-        zone: TimeZone::UTC,
+        zone: LazyLock::new(|| TimeZone::UTC),
         now_ms: || NOW_MS,
     }
 }

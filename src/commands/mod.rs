@@ -27,6 +27,7 @@ pub(crate) mod fake;
 
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
@@ -61,7 +62,7 @@ pub struct Screen<'a> {
     /// Columns to fit into.
     pub width: usize,
     /// Where times are shown.
-    pub zone: TimeZone,
+    pub zone: LazyLock<TimeZone>,
     /// The wall clock in milliseconds since 1970.
     pub now_ms: fn() -> i64,
 }
@@ -144,7 +145,7 @@ pub fn dispatch(cli: Cli) -> u8 {
             out: &mut stdout.lock(),
             err: &mut io::stderr(),
             input: &mut BufReader::new(tokio::io::stdin()),
-            zone: TimeZone::try_system().unwrap_or(TimeZone::UTC),
+            zone: LazyLock::new(|| TimeZone::try_system().unwrap_or(TimeZone::UTC)),
             now_ms,
         };
         let result = perform(cli, &mut screen).await;

@@ -156,27 +156,33 @@ fn a_socket_that_is_taken_away_is_put_back() {
             fs::rename(dir, dir.with_extension("old")).unwrap();
         }),
     ];
-    for (what, take) in takings {
-        let (place, socket) = place();
-        let service = place.start();
-        let mut standing = service.connect().unwrap();
-        assert_answers(&mut standing);
-        take(&socket);
-        assert_comes_back(what, &socket, BACK);
-        assert_answers(&mut standing);
-        assert_eq!(mode(&socket), 0o660, "{what}");
-        assert_eq!(mode(socket.parent().unwrap()), 0o750, "{what}");
-        // The folder may be another one.
-        fs::remove_file(&socket).unwrap();
-        assert_comes_back("it was removed once more", &socket, BACK);
-        assert_answers(&mut standing);
-        assert_eq!(said(&place, "was taken away and is back"), 2, "{what}: {}", place.log_text());
-        assert_eq!(said(&place, "ERROR"), 0, "{what}: {}", place.log_text());
-        drop(standing);
-        assert_rests(&service);
-        assert!(service.stop().success());
-        assert!(!socket.exists(), "{what}: the socket that is ours then goes with us");
-    }
+    std::thread::scope(|scope| {
+        for (what, take) in takings {
+            scope.spawn(move || is_put_back(what, take));
+        }
+    });
+}
+
+fn is_put_back(what: &str, take: fn(&Path)) {
+    let (place, socket) = place();
+    let service = place.start();
+    let mut standing = service.connect().unwrap();
+    assert_answers(&mut standing);
+    take(&socket);
+    assert_comes_back(what, &socket, BACK);
+    assert_answers(&mut standing);
+    assert_eq!(mode(&socket), 0o660, "{what}");
+    assert_eq!(mode(socket.parent().unwrap()), 0o750, "{what}");
+    // The folder may be another one.
+    fs::remove_file(&socket).unwrap();
+    assert_comes_back("it was removed once more", &socket, BACK);
+    assert_answers(&mut standing);
+    assert_eq!(said(&place, "was taken away and is back"), 2, "{what}: {}", place.log_text());
+    assert_eq!(said(&place, "ERROR"), 0, "{what}: {}", place.log_text());
+    drop(standing);
+    assert_rests(&service);
+    assert!(service.stop().success());
+    assert!(!socket.exists(), "{what}: the socket that is ours then goes with us");
 }
 
 #[test]
