@@ -23,6 +23,9 @@ const COLLECTION: &str = "mediaCollection";
 const SEQ: &str = "seq";
 const IDENTITY: &str = "identityMap";
 
+/// 2^53: floating-point numbers up to here say which whole number is meant.
+const EXACT: f64 = 9_007_199_254_740_992.0;
+
 /// Seconds of a day: from here on no playhead of a live stream is right.
 const DAY: f64 = 86_400.0;
 
@@ -234,14 +237,12 @@ impl Checker {
     }
 
     fn seq(&mut self, node: &Node<'_>) -> Option<u64> {
-        match node {
-            Node::Number(Number::Unsigned(seq)) if i64::try_from(*seq).is_ok() => Some(*seq),
-            _ => {
-                let wanted = format!("must be a whole number from 0 to {}", i64::MAX);
-                self.problems.push(&Path::Root.member(SEQ), wanted);
-                None
-            }
+        let seq = node.as_number().and_then(whole).filter(|seq| i64::try_from(*seq).is_ok());
+        if seq.is_none() {
+            let wanted = format!("must be a whole number from 0 to {}", i64::MAX);
+            self.problems.push(&Path::Root.member(SEQ), wanted);
         }
+        seq
     }
 
     fn object(&mut self, object: &Node<'_>, table: &[Field], path: &Path<'_>) {
@@ -321,6 +322,15 @@ impl Checker {
                 "0 switches progress markers off: write 86400 for a live stream of unknown length",
             );
         }
+    }
+}
+
+/// A whole number from 0, also one that is written like `1.0`, as languages do whose numbers are all alike.
+fn whole(number: Number) -> Option<u64> {
+    match number {
+        Number::Unsigned(n) => Some(n),
+        Number::Negative(_) => None,
+        Number::Float(n) => (n.fract() == 0.0 && (0.0..=EXACT).contains(&n)).then_some(n as u64),
     }
 }
 
