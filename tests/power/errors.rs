@@ -9,8 +9,9 @@ use super::image::Image;
 use super::opened;
 use super::oracle::Expectation;
 use super::scale;
+use super::stage::{Recording, Stage, runtime};
 use super::sweep::Sweeper;
-use super::workloads::{Recording, Stage, empty_journal, runtime};
+use super::workloads::empty_journal;
 
 /// So many calls of a run are made to fail at most.
 const CALLS: u64 = 2000;

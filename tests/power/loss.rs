@@ -4,8 +4,9 @@ use std::sync::Mutex;
 use std::time::Instant;
 
 use super::scale;
+use super::stage::Sabotage;
 use super::sweep::{Figures, Sweeper};
-use super::workloads::{Sabotage, Workload, empty_journal, record};
+use super::workloads::{Workload, empty_journal, record};
 
 /// Images at scale 1.
 const IMAGES: f64 = 100_000.0;

@@ -56,6 +56,7 @@ mod journal;
 mod loss;
 mod opened;
 mod oracle;
+mod stage;
 mod sweep;
 mod vfs;
 mod workloads;

@@ -7,7 +7,7 @@ use super::alike::Reader;
 use super::image::{Image, Platter, Way};
 use super::opened;
 use super::oracle::{Expectation, Observation};
-use super::workloads::{Recording, folder, runtime};
+use super::stage::{Recording, folder, runtime};
 
 /// What a sweep found.
 #[derive(Debug, Clone, Default)]
