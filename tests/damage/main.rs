@@ -15,6 +15,7 @@ mod frames;
 mod harm;
 mod indexes;
 mod live;
+mod logs;
 mod made;
 mod open_ends;
 mod trials;

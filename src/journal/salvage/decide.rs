@@ -60,6 +60,11 @@ impl Lost {
         Lost { detail: OPEN_ENDS.into(), ..Lost::uncounted() }
     }
 
+    /// The log is none any more: no total is as new as what it held.
+    pub(super) fn log() -> Lost {
+        Lost { detail: LOG.into(), ..Lost::uncounted() }
+    }
+
     /// A journal of which not a row could be read: where it is.
     pub(super) fn unread(aside: &Path) -> Lost {
         let detail =
@@ -117,6 +122,8 @@ const UNCOUNTED: &str =
     "the totals could not be read any more: there may have been more events than were counted";
 const OPEN_ENDS: &str = "part of the journal could not be read any more: sessions that were open may have had more events than \
                          are left of them or were counted";
+const LOG: &str =
+    "nothing could be read of the journal's log: there may have been more events than were counted";
 const LIST_GONE: &str = "the list of these losses could not be read any more";
 
 /// Decides about everything that was found.

@@ -53,15 +53,15 @@ pub(super) struct Salvaged {
     pub(super) unlisted: bool,
 }
 
-/// Whether synced commits stand in the log behind a place that SQLite does not get past, which it would drop without
-/// a word. Cheap: the log is short, and mostly there is none.
+/// Whether synced commits stand in the log behind a place that SQLite does not get past, or it is no log any more: SQLite
+/// would drop them without a word. Cheap: the log is short, and mostly there is none.
 pub(super) fn log_is_damaged(path: &Path) -> io::Result<bool> {
     match std::fs::metadata(super::files::beside(path, "-wal")) {
         Ok(log) if log.len() > 0 && path.exists() => {}
         _ => return Ok(false),
     }
     let pages = Pages::open(path)?;
-    Ok(pages.is_broken_inside_the_log() && !pages.log_is_in_main()?)
+    Ok(pages.is_broken_inside_the_log() && !pages.log_is_in_main()? || pages.log_is_unreadable()?)
 }
 
 /// The schema that the journal says it has in its second place, if a row of it proves that.
@@ -113,6 +113,9 @@ pub(super) fn copy(
         // Of one that is gone nothing is kept either.
         let unread = finds.is_empty() && path.exists();
         decision.lost.push(if unread { Lost::unread(aside) } else { Lost::uncounted() });
+    } else if pages.log_is_unreadable()? {
+        salvaged.uncounted = true;
+        decision.lost.push(Lost::log());
     } else if decision.keeps_open && finds.lacks_rows(&pages)? {
         salvaged.uncounted = true;
         decision.lost.push(Lost::open_ends());

@@ -166,6 +166,14 @@ impl Pages {
         self.wal.as_ref().is_some_and(Wal::is_broken_inside)
     }
 
+    /// Whether what the log holds cannot be told, or whether it held anything that is not in the main file. A power cut
+    /// may leave any bytes in the header of a log that begins anew; behind it stand the frames that were there before.
+    pub(super) fn log_is_unreadable(&self) -> io::Result<bool> {
+        let Some(wal) = self.wal.as_ref().filter(|wal| wal.is_unreadable()) else { return Ok(false) };
+        let Some((no, page)) = wal.only_page()?.filter(|(no, _)| *no != 0) else { return Ok(true) };
+        Ok(self.main(no)?.as_deref() != Some(page.as_slice()))
+    }
+
     /// Whether every page that the log holds is in the main file already, byte for byte.
     pub(super) fn log_is_in_main(&self) -> io::Result<bool> {
         let Some(wal) = &self.wal else { return Ok(true) };

@@ -6,11 +6,13 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
-use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use super::record::{PAGE, u32_at};
 
+/// The magic number of a log whose checksums read big-endian words; one less for little-endian ones.
+const MAGIC: u32 = 0x377f_0683;
 const HEADER: usize = 32;
 const FRAME_HEADER: usize = 24;
 const FRAME: usize = FRAME_HEADER + PAGE;
@@ -23,6 +25,10 @@ pub(super) struct Wal {
     pages_after: Option<u32>,
     /// Whether commits follow behind something broken that SQLite would not get past.
     broken_inside: bool,
+    /// Whether nothing in it shows that it is a log.
+    unreadable: bool,
+    /// The page of its frame, if it has no more than one.
+    only: Option<u32>,
 }
 
 /// What a frame says of itself.
@@ -77,7 +83,8 @@ fn pair(bytes: &[u8], at: usize) -> [u32; 2] {
 }
 
 impl Wal {
-    /// Reads a log; `None` where there is none worth the name.
+    /// Reads a log; `None` where there is none worth the name: a header is synced before anything follows it, but a power
+    /// cut may leave any bytes in its own place.
     pub(super) fn open(path: &Path) -> io::Result<Option<Wal>> {
         let file = match File::open(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -86,12 +93,14 @@ impl Wal {
         let mut reader = BufReader::with_capacity(1 << 17, &file);
         let mut header = Vec::with_capacity(HEADER);
         (&mut reader).take(HEADER as u64).read_to_end(&mut header)?;
-        if header.len() < HEADER {
+        if reader.fill_buf()?.is_empty() {
             return Ok(None);
         }
-        let little = u32_at(&header, 0).is_none_or(|magic| magic & 1 == 0);
+        let magic = u32_at(&header, 0).filter(|magic| magic | 1 == MAGIC);
+        // Where that is gone, as this machine writes it.
+        let little = magic.map_or(cfg!(target_endian = "little"), |magic| magic & 1 == 0);
         let header_sum = pair(&header, 24);
-        let header_right = u32_at(&header, 0).is_some_and(|magic| magic | 1 == 0x377f_0683)
+        let header_right = magic.is_some()
             && u32_at(&header, 8) == Some(4096)
             && go_on([0, 0], &header[..24], little) == header_sum;
         let mut sum = header_sum;
@@ -115,7 +124,9 @@ impl Wal {
         let header_right = salts.is_some();
         // Without a header the first two frames that go on from each other tell which salts are the present ones.
         let salts = salts.or_else(|| {
-            let mut both = frames.windows(2).filter(|two| two[1].proven && two[0].salts == two[1].salts);
+            let mut both = frames.windows(2).filter(|two| {
+                two[1].proven && two[0].salts == two[1].salts && two.iter().all(|frame| frame.page != 0)
+            });
             both.next().map(|two| two[0].salts)
         });
         let ours = |frame: &Frame| salts == Some(frame.salts) && frame.page != 0;
@@ -126,6 +137,8 @@ impl Wal {
             frames: HashMap::new(),
             pages_after: end.map(|end| placed[end].1.commit),
             broken_inside: commits_behind_damage(frames, header_right, &ours),
+            unreadable: salts.is_none(),
+            only: Some(frames).filter(|frames| frames.len() == 1).map(|frames| frames[0].page),
         };
         // What follows the last commit was never promised to anybody.
         for (at, frame) in placed[..end.map_or(0, |end| end + 1)].iter().rev() {
@@ -145,6 +158,15 @@ impl Wal {
         self.broken_inside
     }
 
+    pub(super) fn is_unreadable(&self) -> bool {
+        self.unreadable
+    }
+
+    /// The page in its only frame: alone it cannot show that it is one.
+    pub(super) fn only_page(&self) -> io::Result<Option<(u32, Vec<u8>)>> {
+        self.only.map(|no| Ok((no, self.page_in(0)?))).transpose()
+    }
+
     pub(super) fn versions(&self, page: u32) -> usize {
         self.frames.get(&page).map_or(0, Vec::len)
     }
@@ -157,10 +179,14 @@ impl Wal {
     pub(super) fn version(&self, page: u32, age: usize) -> io::Result<(Vec<u8>, bool)> {
         let missing = || io::Error::from(io::ErrorKind::NotFound);
         let (at, proven) = *self.frames.get(&page).and_then(|all| all.get(age)).ok_or_else(missing)?;
+        Ok((self.page_in(at)?, proven))
+    }
+
+    fn page_in(&self, frame: u64) -> io::Result<Vec<u8>> {
         let mut bytes = vec![0; PAGE];
-        (&self.file).seek(SeekFrom::Start((HEADER + FRAME_HEADER) as u64 + at * FRAME as u64))?;
+        (&self.file).seek(SeekFrom::Start((HEADER + FRAME_HEADER) as u64 + frame * FRAME as u64))?;
         (&self.file).read_exact(&mut bytes)?;
-        Ok((bytes, proven))
+        Ok(bytes)
     }
 }
 
