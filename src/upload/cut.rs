@@ -4,8 +4,9 @@ use crate::course::Course;
 use crate::event::EventType;
 use crate::journal::{Outgoing, Split, StoredEvent, in_order};
 
-/// Percent of the weight from either end within which a cut between two chapters is preferred.
-const MARGIN: usize = 20;
+/// Hundredths of a part by which a first one may be larger or smaller than the others would be, so that the cut lies
+/// between two chapters.
+const MARGIN: usize = 60;
 /// Of so many pings about one stays at the last level of thinning: gaps of 300 s instead of 10 s.
 const SPARE_PINGS: usize = 30;
 
@@ -20,22 +21,21 @@ struct Place {
     course: Course,
 }
 
-/// How to cut `session` in two near its middle: never in an ad break, preferably between two chapters. `None`: there
-/// is no such place.
-pub fn cut(session: &Outgoing, refused: usize) -> Option<Split> {
+/// How to cut a first part off `session`, whose body of `refused` bytes was too large, such that all parts may have
+/// `budget` bytes and are about alike: never in an ad break, preferably between two chapters. `None`: there is no such
+/// place.
+pub fn cut(session: &Outgoing, refused: usize, budget: usize) -> Option<Split> {
     let (_, order) = in_order(&session.events, &session.timing.offsets);
-    let all: usize = session.events.iter().map(weight).sum();
+    let all: usize = session.events.iter().map(weight).sum::<usize>().max(1);
+    let parts = refused.div_ceil(budget.max(1)).max(2);
     let places = places(session, &order);
-    let off_middle = |place: &&Place| (2 * place.weight).abs_diff(all);
-    let central = |place: &&Place| {
-        let percent = place.weight * 100 / all.max(1);
-        !place.in_chapter && (MARGIN..=100 - MARGIN).contains(&percent)
+    let off = |place: &&Place| (parts * place.weight).abs_diff(all);
+    let largest = (100 + MARGIN).min(parts * budget.saturating_mul(95) / refused.max(1));
+    let fits = |place: &&Place| {
+        let percent = parts * place.weight * 100 / all;
+        !place.in_chapter && (100 - MARGIN..=largest).contains(&percent)
     };
-    let place = places
-        .iter()
-        .filter(central)
-        .min_by_key(off_middle)
-        .or_else(|| places.iter().min_by_key(off_middle))?;
+    let place = places.iter().filter(fits).min_by_key(off).or_else(|| places.iter().min_by_key(off))?;
     let warning = format!(
         "it was cut in two, because a body of {refused} bytes was too large for the endpoint: it counts as one more \
          resume, and progress markers that were passed are set again"
@@ -172,7 +172,7 @@ mod tests {
         ];
         for (name, kinds, expected) in cases {
             let session = session(&kinds);
-            let split = cut(&session, 100);
+            let split = cut(&session, 100, 100);
             assert_eq!(split.as_ref().map(|split| &split.second[..]), expected, "{name}");
             if let Some(split) = split {
                 assert_eq!(split.opening[0].kind, T::SessionStart, "{name}");
@@ -190,10 +190,31 @@ mod tests {
         kinds.extend((0..300).map(|n| (T::Ping, 10 * n + 2)));
         kinds.extend((0..40).map(|n| (T::Error, n + 4000)));
         let session = session(&kinds);
-        let split = cut(&session, 100).unwrap();
+        let split = cut(&session, 100, 100).unwrap();
         assert!((20..=26).contains(&split.second.len()), "{} go to the second part", split.second.len());
         // With nothing but pings it is about their middle.
-        let split = cut(&self::session(&kinds[..302]), 100).unwrap();
+        let split = cut(&self::session(&kinds[..302]), 100, 100).unwrap();
         assert!((150..=200).contains(&split.second.len()), "{} go to the second part", split.second.len());
+    }
+    #[test]
+    fn s12_4_a_first_part_is_as_large_as_the_endpoint_takes() {
+        use EventType as T;
+        let mut kinds = vec![(T::SessionStart, 0), (T::Play, 1)];
+        kinds.extend((0..98).map(|n| (T::Error, n + 2)));
+        for (refused, budget, goes) in
+            [(67_554, 65_536, 50), (67_554, 32_768, 67), (67_554, 8192, 89), (67_554, 1, 98), (67_554, 0, 98)]
+        {
+            let split = cut(&session(&kinds), refused, budget).unwrap();
+            assert!(split.second.len().abs_diff(goes) <= 1, "{budget}: {} go", split.second.len());
+        }
+        // A chapter that ends near that place may make the first part smaller, or larger as long as it fits.
+        for (ends, budget, goes) in [(20, 32_768, 79), (52, 32_768, 67), (44, 36_000, 55), (75, 65_536, 24)] {
+            let mut kinds = kinds.clone();
+            kinds[3].0 = T::ChapterStart;
+            kinds[ends].0 = T::ChapterComplete;
+            kinds.iter_mut().skip(ends + 1).take(1).for_each(|next| next.0 = T::ChapterStart);
+            let split = cut(&session(&kinds), 67_554, budget).unwrap();
+            assert!(split.second.len().abs_diff(goes) <= 1, "{ends}, {budget}: {} go", split.second.len());
+        }
     }
 }

@@ -102,13 +102,11 @@ impl Courier {
         // Left out when nobody can tell.
         let timestamp = session.now_ms.filter(|_| config.upload.timestamp);
         let (mut session, built) = pack(session, timestamp, shape).await?;
+        let budget = shape_for(&session, &shape).budget;
         let built = match built {
             // Only a real refusal tells that the endpoint enforces a limit.
-            Ok(built)
-                if session.refused_bytes.is_some()
-                    && built.body.len() > shape_for(&session, &shape).budget =>
-            {
-                return self.shorten(&session, built.body.len()).await.map(|()| None);
+            Ok(built) if session.refused_bytes.is_some() && built.body.len() > budget => {
+                return self.shorten(&session, built.body.len(), budget).await.map(|()| None);
             }
             Ok(built) => built,
             Err(error) => {
@@ -149,9 +147,9 @@ impl Courier {
     }
 
     /// Pings alone do not make it small enough: it is cut in two, or set apart when there is no place for a cut.
-    async fn shorten(&self, session: &Outgoing, bytes: usize) -> Result<(), Refusal> {
+    async fn shorten(&self, session: &Outgoing, bytes: usize, budget: usize) -> Result<(), Refusal> {
         let journal = &self.parts.journal;
-        match cut(session, bytes) {
+        match cut(session, bytes, budget) {
             Some(split) => {
                 if let Some(second) = journal.split(split).await? {
                     tracing::warn!(session = session.key, second, "too large for the endpoint; cut in two");
