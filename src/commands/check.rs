@@ -117,6 +117,7 @@ fn configuration(loaded: &Loaded) -> Vec<Finding> {
 /// Looks at a journal that nobody has open, without touching it.
 fn journal(path: &Path) -> Finding {
     use std::io::Read;
+    let path = &journal::led_to(path);
     let shown = path.display();
     let wrong = |detail: String| finding("journal", Grade::Wrong, detail);
     match journal::is_beheaded(path) {

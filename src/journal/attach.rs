@@ -32,6 +32,7 @@ pub(super) struct Opened {
 impl Claim {
     /// Makes the journal at `path` ours, with its folder if need be. On a full disk its reserve makes room.
     pub(super) fn new(path: &Path, max_bytes: i64, now_ms: i64) -> Result<Claim, OpenError> {
+        let path = &follow(path)?;
         let mut reserve = Reserve::new(beside(path, ".reserve"), max_bytes);
         loop {
             match take(path) {
@@ -54,6 +55,21 @@ impl Claim {
             }
         }
     }
+}
+
+/// Where the journal is, if `path` is a link: nobody else may lead us elsewhere.
+fn follow(path: &Path) -> Result<PathBuf, OpenError> {
+    let mut chain = files::links(path).map_err(|source| OpenError::Io {
+        doing: "following the link",
+        path: path.to_owned(),
+        source,
+    })?;
+    let end = chain.pop().unwrap_or_else(|| path.to_owned());
+    for link in chain {
+        owner::check_private_folder(folder(&link))?;
+        owner::check_file(&link)?;
+    }
+    Ok(end)
 }
 
 /// Claims and opens a journal at that moment.

@@ -74,6 +74,28 @@ pub(super) fn holder(path: &Path) -> Result<Option<String>, OpenError> {
     }))
 }
 
+/// Links on the way to a file at most, as the kernel has it.
+const MOST_LINKS: usize = 40;
+
+/// A path, and where it leads if it is a link and so on; the last is none. SQLite puts the WAL beside that one.
+pub(super) fn links(path: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut chain = vec![path.to_owned()];
+    let mut at = path.to_owned();
+    while let Ok(next) = fs::read_link(&at) {
+        at = folder(&at).join(next);
+        chain.push(at.clone());
+        if chain.len() > MOST_LINKS {
+            return Err(rustix::io::Errno::LOOP.into());
+        }
+    }
+    Ok(chain)
+}
+
+/// Where a path leads; the path itself if that leads nowhere.
+pub(crate) fn led_to(path: &Path) -> PathBuf {
+    links(path).ok().and_then(|mut chain| chain.pop()).unwrap_or_else(|| path.to_owned())
+}
+
 /// The folder that a path is in.
 pub(super) fn folder(path: &Path) -> &Path {
     path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."))

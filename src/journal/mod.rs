@@ -55,7 +55,7 @@ use crate::session::{Consent, Key, Limits, State, Why};
 pub use self::anchors::{ClockStatus, DateSeen, Known, Telling, TimeBasis, Timing, Trust};
 pub use self::attach::Claim;
 pub use self::fault::OpenError;
-pub(crate) use self::files::is_beheaded;
+pub(crate) use self::files::{is_beheaded, led_to};
 pub use self::long::lasts_too_long;
 pub use self::losses::{LossEntry, LossPage};
 pub use self::outbox::{Beginning, Fit, Next, Outgoing, StoredEvent};

@@ -88,6 +88,7 @@ fn shown(error: rusqlite::Error, found: &mut Verified) -> Result<Step, Refusal> 
 /// The same for a journal that no service has open: its files are copied, since reading them where they are would
 /// change them. `None`: there is no journal.
 pub fn verify_file(path: &Path) -> Result<Option<Verified>, OpenError> {
+    let path = &files::led_to(path);
     if !path.exists() {
         return Ok(None);
     }
@@ -104,7 +105,7 @@ pub fn verify_file(path: &Path) -> Result<Option<Verified>, OpenError> {
     }
     let mut found = Verified::default();
     if salvage::log_is_damaged(copy).map_err(io("reading the log of"))? {
-        found.wrong("its log: commits stand behind damage and would be dropped".into());
+        found.wrong("its log is damaged: what was committed in it would be dropped".into());
     }
     match schema::open_copy(copy) {
         Ok(conn) => {

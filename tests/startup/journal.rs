@@ -269,3 +269,67 @@ fn a_journal_whose_folder_may_not_be_written_is_refused() {
     assert!(refused.said.contains(folder.to_str().unwrap()), "{}", refused.said);
     assert!(refused.said.contains("Permission denied"), "{}", refused.said);
 }
+
+#[test]
+fn a_link_leads_to_the_journal() {
+    let cases: [(&str, bool, &[&str]); 4] = [
+        ("to a file beside it", false, &["real.db"]),
+        ("to another folder", false, &["../other/real.db"]),
+        ("to a journal", true, &["../other/real.db"]),
+        ("to a link", true, &["second.db", "../other/real.db"]),
+    ];
+    std::thread::scope(|scope| {
+        for (what, is_there, through) in cases {
+            scope.spawn(move || leads(what, is_there, through));
+        }
+    });
+}
+
+fn leads(what: &str, is_there: bool, through: &[&str]) {
+    let place = Place::new(NOWHERE, "");
+    if is_there {
+        used(&place);
+    }
+    let before = crate::service::programme("").len();
+    let state = place.journal().parent().unwrap().to_owned();
+    let other = state.with_file_name("other");
+    for dir in [&state, &other] {
+        fs::create_dir_all(dir).unwrap();
+        fs::set_permissions(dir, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+    }
+    let target = state.join(through[through.len() - 1]);
+    if is_there {
+        fs::rename(place.journal(), &target).unwrap();
+    }
+    let names: Vec<&str> = std::iter::once("journal.db").chain(through.iter().copied()).collect();
+    names.windows(2).for_each(|two| std::os::unix::fs::symlink(two[1], state.join(two[0])).unwrap());
+    let service = place.start();
+    service.record("here", &crate::service::start_event("ep"));
+    assert!(target.with_file_name("real.db-wal").exists(), "{what}: the log is beside the journal");
+    let shown = service.status()["journal"]["path"].as_str().unwrap().to_owned();
+    assert!(shown.ends_with("real.db"), "{what}: {shown}");
+    crate::socket::assert_rests(&service);
+    service.kill();
+    let verified = place.run(&["verify"]);
+    assert!(verified.status.success(), "{what}: {verified:?}");
+    let checked = place.run(&["check"]);
+    assert!(String::from_utf8_lossy(&checked.stdout).contains("real.db is there"), "{what}: {checked:?}");
+    let service = place.start();
+    assert_eq!(service.status()["events"]["stored"], if is_there { 1 + before } else { 1 }, "{what}");
+    let log = place.log_text();
+    assert!(!log.contains("opened again") && !log.contains("ERROR"), "{what}: {log}");
+}
+
+#[test]
+fn links_that_lead_in_a_circle_are_named() {
+    let place = Place::new(NOWHERE, "");
+    fs::create_dir_all(place.journal().parent().unwrap()).unwrap();
+    std::os::unix::fs::symlink("journal.db", place.journal()).unwrap();
+    let refused = refused(&place);
+    assert_eq!(refused.code, Some(1), "{}", refused.said);
+    assert!(
+        refused.said.contains("following the link") && refused.said.contains("journal.db"),
+        "{}",
+        refused.said
+    );
+}

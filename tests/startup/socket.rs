@@ -129,7 +129,7 @@ fn switches(service: &Service<'_>) -> Vec<(String, String)> {
 
 /// There must be a stretch in which the service does not wake up once.
 #[track_caller]
-fn assert_rests(service: &Service<'_>) {
+pub(crate) fn assert_rests(service: &Service<'_>) {
     let mut tries = Vec::new();
     // The network of the machine may have something to say.
     for _ in 0..6 {
