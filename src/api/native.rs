@@ -289,6 +289,13 @@ fn consent_of(body: &[u8]) -> Result<Consent, Vec<Problem>> {
             problem: "must be \"in\", \"out\" or \"pending\"".into(),
         });
     }
+    if let json::Node::Object(members) = &node {
+        let others = members.iter().filter(|(name, _)| name != "consent");
+        problems.extend(others.map(|(name, _)| Problem {
+            path: name.to_string(),
+            problem: "unknown member: there is `consent` alone".into(),
+        }));
+    }
     match given {
         Some(consent) if problems.is_empty() => Ok(consent),
         _ => Err(problems),

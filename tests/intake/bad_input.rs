@@ -371,6 +371,7 @@ fn consent_is_changed_by_a_clear_word_only() {
         r#"{"consent":null}"#,
         r#"{"consent":["out"]}"#,
         r#"{"consent":"in","consent":"out"}"#,
+        r#"{"consent":"in","for":"me"}"#,
         r#"{"consent":"out"} x"#,
     ] {
         let answer = connection.send("PUT", "/v1/consent", &[], body.as_bytes()).unwrap();
