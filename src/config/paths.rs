@@ -49,7 +49,10 @@ pub struct Surroundings {
 impl Surroundings {
     /// Those of this process.
     pub fn of_process() -> Self {
-        let folders = directories::ProjectDirs::from("", "", "afterplay").map(|dirs| UserFolders {
+        // A home that depends on where somebody stands is none: the next command would look elsewhere.
+        let dirs = directories::ProjectDirs::from("", "", "afterplay");
+        let dirs = dirs.filter(|dirs| dirs.config_dir().is_absolute() && dirs.data_local_dir().is_absolute());
+        let folders = dirs.map(|dirs| UserFolders {
             config: dirs.config_dir().to_owned(),
             data: dirs.data_local_dir().to_owned(),
             runtime: dirs.runtime_dir().map(Path::to_owned),

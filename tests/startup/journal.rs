@@ -3,11 +3,12 @@
 use std::fs;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use rusqlite::Connection;
 
-use crate::service::{Place, wait_for};
+use crate::service::{BINARY, Guard, Place, wait_for};
 use crate::{NOWHERE, is_root, refused, refused_with};
 
 /// The journal of a service that ran, stopped in good order.
@@ -332,4 +333,16 @@ fn links_that_lead_in_a_circle_are_named() {
         "{}",
         refused.said
     );
+}
+
+/// From another folder nobody would find the service again.
+#[test]
+fn a_home_that_depends_on_the_folder_is_none() {
+    let place = Place::new(NOWHERE, "");
+    let mut command = Command::new(BINARY);
+    command.arg("run").env_clear().env("HOME", "rel").current_dir(place.dir.path()).stderr(Stdio::piped());
+    let mut child = Guard(command.spawn().unwrap());
+    let status = wait_for("the service to give up", || child.0.try_wait().unwrap());
+    assert_eq!(status.code(), Some(78));
+    assert!(!place.dir.path().join("rel").exists());
 }
