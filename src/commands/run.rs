@@ -179,6 +179,12 @@ fn passed_socket() -> Result<Option<std::os::unix::net::UnixListener>, ExitError
     if passed.len() == 0 {
         return Ok(None);
     }
+    if passed.len() > 1 {
+        tracing::warn!(
+            "systemd passed {} sockets: the first is served, nobody answers on the others",
+            passed.len()
+        );
+    }
     passed.take_unix_listener(0).map_err(|error| {
         ExitError::failed(format!("systemd passed something that is no Unix stream socket: {error}"))
     })

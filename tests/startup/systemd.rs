@@ -176,3 +176,20 @@ fn something_else_than_a_socket_is_refused() {
     assert_eq!(refused.code, Some(1), "{}", refused.said);
     assert!(refused.said.contains("no Unix stream socket"), "{}", refused.said);
 }
+
+#[test]
+fn of_several_sockets_the_first_is_served_and_the_log_says_so() {
+    let place = Place::new(NOWHERE, "");
+    let listeners = ["one", "other"].map(|name| UnixListener::bind(place.dir.path().join(name)).unwrap());
+    let [one, other] = listeners.map(std::os::fd::OwnedFd::from);
+    let mut command = Command::new("sh");
+    let line = "exec 3<&0 4<&1 </dev/null >/dev/null; LISTEN_FDS=2 LISTEN_PID=$$ exec \"$0\" \"$@\"";
+    command.args(["-c", line, BINARY, "run", "--config", place.config.to_str().unwrap()]);
+    command.stdin(Stdio::from(one)).stdout(Stdio::from(other)).stderr(Stdio::piped());
+    let mut service = Guard(command.env_clear().env("HOME", place.dir.path()).spawn().unwrap());
+    let answer = connect(&place.dir.path().join("one")).unwrap().send("GET", "/v1/status", &[], b"");
+    assert_eq!(answer.unwrap().status, 200);
+    service.0.kill().unwrap();
+    let said = std::io::read_to_string(service.0.stderr.take().unwrap()).unwrap();
+    assert!(said.contains("systemd passed 2 sockets: the first is served"), "{said}");
+}
