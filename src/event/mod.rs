@@ -230,7 +230,7 @@ impl Checker {
     fn timestamp(&mut self, node: &Node<'_>) -> Option<i64> {
         let ms = node.as_str().and_then(unix_ms);
         if ms.is_none() {
-            let wanted = "must be a date and time with an offset by RFC 3339, like 2026-03-07T18:30:00.120Z";
+            let wanted = "must be a date and time with an offset by RFC 3339 and before the last day of the year 9999, like 2026-03-07T18:30:00.120Z";
             self.problems.push(&Path::Root.member(TIMESTAMP), wanted);
         }
         ms
