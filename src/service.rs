@@ -84,6 +84,15 @@ impl Service {
     ) -> Result<Service, ServiceError> {
         let laid_down = policy(&config);
         let claim = Journal::claim(&config.journal.path, &laid_down, &clock)?;
+        // First, as it may be taken: nobody is let in by a service that does not come up.
+        let tcp = match config.api.listen {
+            Some(address) => {
+                let listener = TcpListener::bind(address).await.map_err(io_error("listening on", address))?;
+                let bound = listener.local_addr().map_err(io_error("listening on", address))?;
+                Some((listener, bound))
+            }
+            None => None,
+        };
         let (unix, keeper) = match passed {
             Some(listener) => (socket::from_systemd(listener)?, None),
             None => {
@@ -121,9 +130,7 @@ impl Service {
         let now = config.borrow().clone();
         let mut listeners = vec![(Listener::Unix(unix, successors), api::router(api.clone()))];
         let mut web = None;
-        if let Some(address) = now.api.listen {
-            let listener = TcpListener::bind(address).await.map_err(io_error("listening on", address))?;
-            let address = listener.local_addr().map_err(io_error("listening on", address))?;
+        if let Some((listener, address)) = tcp {
             let token = token(&now.token_file())?;
             listeners.push((Listener::Tcp(listener), api::web_router(api.clone(), address, token)));
             web = Some(address);
