@@ -1,6 +1,7 @@
 //! Opens the journal; a damaged one is replaced.
 
 use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
@@ -8,8 +9,9 @@ use rusqlite::Connection;
 use super::fault::{OpenError, damaged, is_damage};
 use super::files::{self, beside, folder, lock, make_private_dir};
 use super::replace::{self, SetAside};
+use super::salvage::{self, Log};
 use super::space::Reserve;
-use super::{aside, salvage, schema};
+use super::{aside, schema};
 use crate::clock::{Clock, Reading};
 use crate::owner;
 
@@ -116,6 +118,14 @@ pub(super) fn open_files(path: &Path, now: &Reading) -> Result<(Connection, Opti
     }
 }
 
+/// Empties a log in which nothing is committed. What a power cut left behind its header is not to be met again when
+/// another one spoils the header that the next commit writes.
+fn empty(log: &Path) -> io::Result<()> {
+    let log = File::options().write(true).open(log)?;
+    log.set_len(0)?;
+    log.sync_all()
+}
+
 fn look_and_connect(path: &Path) -> Result<Connection, OpenError> {
     if let Some(version) = schema::journal_version(path)?
         && let Err(newer) = schema::refuse_newer(path, version)
@@ -124,8 +134,12 @@ fn look_and_connect(path: &Path) -> Result<Connection, OpenError> {
         return Err(newer);
     }
     let failed = |source| OpenError::Io { doing: "reading the log of", path: path.to_owned(), source };
-    if salvage::log_is_damaged(path).map_err(failed)? {
-        return Err(OpenError::Sqlite { path: path.to_owned(), source: damaged("commits in its log") });
+    match salvage::look_at_log(path).map_err(failed)? {
+        Log::Sound => {}
+        Log::Idle => empty(&beside(path, "-wal")).map_err(failed)?,
+        Log::Damaged => {
+            return Err(OpenError::Sqlite { path: path.to_owned(), source: damaged("commits in its log") });
+        }
     }
     schema::connect(path)
 }

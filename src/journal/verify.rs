@@ -13,7 +13,8 @@ use super::core::RECORDED;
 use super::fault::{self, OpenError};
 use super::files::{self, beside};
 use super::outbox::check_session;
-use super::{Journal, Refusal, aside, salvage, schema, seal};
+use super::salvage::{self, Log};
+use super::{Journal, Refusal, aside, schema, seal};
 use crate::session::{Loss, State};
 
 /// Rows looked at in a slice.
@@ -88,14 +89,14 @@ fn shown(error: rusqlite::Error, found: &mut Verified) -> Result<Step, Refusal> 
 /// The same for a journal that no service has open: its files are copied, since reading them where they are would
 /// change them. `None`: there is no journal.
 pub fn verify_file(path: &Path) -> Result<Option<Verified>, OpenError> {
-    let path = &files::led_to(path);
-    if !path.exists() {
-        return Ok(None);
-    }
     let io = |doing| {
         let path = path.to_owned();
         move |source| OpenError::Io { doing, path, source }
     };
+    let path = &files::led_to(path).map_err(io("following the link"))?;
+    if !path.exists() {
+        return Ok(None);
+    }
     let scratch = Scratch::of(path);
     let copy = &scratch.0;
     fs::copy(path, copy).map_err(io("copying, so as to change nothing, the journal"))?;
@@ -104,7 +105,7 @@ pub fn verify_file(path: &Path) -> Result<Option<Verified>, OpenError> {
         fs::copy(&log, beside(copy, "-wal")).map_err(io("copying the log of"))?;
     }
     let mut found = Verified::default();
-    if salvage::log_is_damaged(copy).map_err(io("reading the log of"))? {
+    if salvage::look_at_log(copy).map_err(io("reading the log of"))? == Log::Damaged {
         found.wrong("its log is damaged: what was committed in it would be dropped".into());
     }
     match schema::open_copy(copy) {

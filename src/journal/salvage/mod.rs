@@ -53,15 +53,30 @@ pub(super) struct Salvaged {
     pub(super) unlisted: bool,
 }
 
-/// Whether synced commits stand in the log behind a place that SQLite does not get past, or it is no log any more: SQLite
-/// would drop them without a word. Cheap: the log is short, and mostly there is none.
-pub(super) fn log_is_damaged(path: &Path) -> io::Result<bool> {
+/// What SQLite would make of a journal's log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Log {
+    /// All that was committed in it.
+    Sound,
+    /// Nothing, and nothing is lost by that.
+    Idle,
+    /// It would drop synced commits without a word: they stand behind a place that it does not get past, or the log is
+    /// none any more.
+    Damaged,
+}
+
+/// Looks at the log. Cheap: it is short, and mostly there is none.
+pub(super) fn look_at_log(path: &Path) -> io::Result<Log> {
     match std::fs::metadata(super::files::beside(path, "-wal")) {
         Ok(log) if log.len() > 0 && path.exists() => {}
-        _ => return Ok(false),
+        _ => return Ok(Log::Sound),
     }
     let pages = Pages::open(path)?;
-    Ok(pages.is_broken_inside_the_log() && !pages.log_is_in_main()? || pages.log_is_unreadable()?)
+    Ok(match () {
+        () if pages.log_is_damaged()? => Log::Damaged,
+        () if pages.log_is_idle() => Log::Idle,
+        () => Log::Sound,
+    })
 }
 
 /// The schema that the journal says it has in its second place, if a row of it proves that.

@@ -161,29 +161,39 @@ impl Pages {
         Ok((payload.len() == cell.length).then_some(payload))
     }
 
-    /// Whether SQLite would drop commits of the log that were synced.
-    pub(super) fn is_broken_inside_the_log(&self) -> bool {
-        self.wal.as_ref().is_some_and(Wal::is_broken_inside)
+    /// Whether SQLite would drop commits of the log that were synced. That a header is whole or not at all, as the sector
+    /// is that it stands in, is what SQLite counts on as well.
+    pub(super) fn log_is_damaged(&self) -> io::Result<bool> {
+        match &self.wal {
+            Some(wal) if wal.has_its_header() => Ok(wal.is_broken_inside() && !self.log_is_in_main()?),
+            Some(_) => Ok(!self.log_is_in_main()?),
+            None => Ok(false),
+        }
     }
 
-    /// Whether what the log holds cannot be told, or whether it held anything that is not in the main file. A power cut
-    /// may leave any bytes in the header of a log that begins anew; behind it stand the frames that were there before.
+    /// Whether a damaged log shows nothing of what was committed in it.
     pub(super) fn log_is_unreadable(&self) -> io::Result<bool> {
-        let Some(wal) = self.wal.as_ref().filter(|wal| wal.is_unreadable()) else { return Ok(false) };
-        let Some((no, page)) = wal.only_page()?.filter(|(no, _)| *no != 0) else { return Ok(true) };
-        Ok(self.main(no)?.as_deref() != Some(page.as_slice()))
+        let is = |wal: &Wal| !wal.has_its_header() && wal.pages_after().is_none();
+        Ok(self.wal.as_ref().is_some_and(is) && !self.log_is_in_main()?)
     }
 
-    /// Whether every page that the log holds is in the main file already, byte for byte.
-    pub(super) fn log_is_in_main(&self) -> io::Result<bool> {
+    /// Whether SQLite finds nothing committed in the log.
+    pub(super) fn log_is_idle(&self) -> bool {
+        self.wal.as_ref().is_some_and(|wal| !wal.has_its_header() || wal.pages_after().is_none())
+    }
+
+    /// Whether every page that the log holds is in the main file already, byte for byte. Of a log without a header that
+    /// holds none nobody knows.
+    fn log_is_in_main(&self) -> io::Result<bool> {
         let Some(wal) = &self.wal else { return Ok(true) };
         for no in wal.page_numbers() {
             let (newest, _) = wal.version(no, 0)?;
-            if no <= self.count && self.main(no)?.as_deref() != Some(newest.as_slice()) {
+            let was_cut_off = wal.pages_after().is_some_and(|count| no > count);
+            if !was_cut_off && self.main(no)?.as_deref() != Some(newest.as_slice()) {
                 return Ok(false);
             }
         }
-        Ok(true)
+        Ok(wal.has_its_header() || wal.page_numbers().next().is_some())
     }
 
     /// Calls `take` with each row of each page in use; it answers whether the row is what it should be. Older versions

@@ -16,6 +16,8 @@ const MAGIC: u32 = 0x377f_0683;
 const HEADER: usize = 32;
 const FRAME_HEADER: usize = 24;
 const FRAME: usize = FRAME_HEADER + PAGE;
+/// How often a log may have begun anew with a single frame, over frames of the same log.
+const BEGINNINGS: u32 = 1 << 16;
 
 /// A log and where in it the versions of each page are.
 pub(super) struct Wal {
@@ -23,12 +25,9 @@ pub(super) struct Wal {
     /// Of each page, newest first: the number of the frame and whether its checksum is right.
     frames: HashMap<u32, Vec<(u64, bool)>>,
     pages_after: Option<u32>,
+    header_right: bool,
     /// Whether commits follow behind something broken that SQLite would not get past.
     broken_inside: bool,
-    /// Whether nothing in it shows that it is a log.
-    unreadable: bool,
-    /// The page of its frame, if it has no more than one.
-    only: Option<u32>,
 }
 
 /// What a frame says of itself.
@@ -42,6 +41,8 @@ struct Frame {
     before: [u32; 2],
     /// Its own.
     sum: [u32; 2],
+    /// A print of the page in it.
+    print: u64,
     /// Whether it goes on from what stands before it.
     proven: bool,
 }
@@ -51,7 +52,8 @@ impl Frame {
         let sum = pair(bytes, 16);
         let before = go_back(go_back(sum, &bytes[FRAME_HEADER..], little), &bytes[..8], little);
         let [page, commit] = pair(bytes, 0);
-        Frame { page, commit, salts: pair(bytes, 8), before, sum, proven: before == sum_before }
+        let print = xxhash_rust::xxh3::xxh3_64(&bytes[FRAME_HEADER..]);
+        Frame { page, commit, salts: pair(bytes, 8), before, sum, print, proven: before == sum_before }
     }
 }
 
@@ -122,13 +124,7 @@ impl Wal {
 
     fn of(file: File, frames: &[Frame], header_sum: [u32; 2], salts: Option<[u32; 2]>) -> Wal {
         let header_right = salts.is_some();
-        // Without a header the first two frames that go on from each other tell which salts are the present ones.
-        let salts = salts.or_else(|| {
-            let mut both = frames.windows(2).filter(|two| {
-                two[1].proven && two[0].salts == two[1].salts && two.iter().all(|frame| frame.page != 0)
-            });
-            both.next().map(|two| two[0].salts)
-        });
+        let salts = salts.or_else(|| newest_salts(frames));
         let ours = |frame: &Frame| salts == Some(frame.salts) && frame.page != 0;
         let placed = in_their_places(frames, header_sum, &ours);
         let end = placed.iter().rposition(|(_, frame)| ours(frame) && frame.proven && frame.commit > 0);
@@ -136,10 +132,15 @@ impl Wal {
             file,
             frames: HashMap::new(),
             pages_after: end.map(|end| placed[end].1.commit),
-            broken_inside: commits_behind_damage(frames, header_right, &ours),
-            unreadable: salts.is_none(),
-            only: Some(frames).filter(|frames| frames.len() == 1).map(|frames| frames[0].page),
+            header_right,
+            broken_inside: commits_behind_damage(frames, &ours),
         };
+        // The first one cannot prove itself without a header; the main file can tell.
+        if let (false, None, Some(first)) =
+            (header_right, end, frames.first().filter(|first| first.page != 0))
+        {
+            wal.frames.insert(first.page, vec![(0, false)]);
+        }
         // What follows the last commit was never promised to anybody.
         for (at, frame) in placed[..end.map_or(0, |end| end + 1)].iter().rev() {
             if ours(frame) {
@@ -154,17 +155,15 @@ impl Wal {
         self.pages_after
     }
 
+    /// Whether its header is right. Spoiled it may be where a power cut met a log that was beginning anew: a header is
+    /// synced before a frame follows it, and the log begins anew once all of it has reached the main file.
+    pub(super) fn has_its_header(&self) -> bool {
+        self.header_right
+    }
+
+    /// Whether commits follow behind something broken that SQLite would not get past.
     pub(super) fn is_broken_inside(&self) -> bool {
         self.broken_inside
-    }
-
-    pub(super) fn is_unreadable(&self) -> bool {
-        self.unreadable
-    }
-
-    /// The page in its only frame: alone it cannot show that it is one.
-    pub(super) fn only_page(&self) -> io::Result<Option<(u32, Vec<u8>)>> {
-        self.only.map(|no| Ok((no, self.page_in(0)?))).transpose()
     }
 
     pub(super) fn versions(&self, page: u32) -> usize {
@@ -179,15 +178,24 @@ impl Wal {
     pub(super) fn version(&self, page: u32, age: usize) -> io::Result<(Vec<u8>, bool)> {
         let missing = || io::Error::from(io::ErrorKind::NotFound);
         let (at, proven) = *self.frames.get(&page).and_then(|all| all.get(age)).ok_or_else(missing)?;
-        Ok((self.page_in(at)?, proven))
-    }
-
-    fn page_in(&self, frame: u64) -> io::Result<Vec<u8>> {
         let mut bytes = vec![0; PAGE];
-        (&self.file).seek(SeekFrom::Start((HEADER + FRAME_HEADER) as u64 + frame * FRAME as u64))?;
+        (&self.file).seek(SeekFrom::Start((HEADER + FRAME_HEADER) as u64 + at * FRAME as u64))?;
         (&self.file).read_exact(&mut bytes)?;
-        Ok(bytes)
+        Ok((bytes, proven))
     }
+}
+
+/// The salts of the newest frames of a log whose header is gone. It begins anew with the first of a pair one higher
+/// (section 4.3), from the first frame on, over what is left of the log before it. Two frames that go on from each other
+/// show theirs; a single one before them is newer if its salt is a little higher.
+fn newest_salts(frames: &[Frame]) -> Option<[u32; 2]> {
+    let mut both = frames.windows(2).filter(|two| {
+        two[1].proven && two[0].salts == two[1].salts && two.iter().all(|frame| frame.page != 0)
+    });
+    let shown = both.next()?[0].salts;
+    let first = frames.first()?;
+    let is_newer = (1..=BEGINNINGS).contains(&first.salts[0].wrapping_sub(shown[0])) && first.page != 0;
+    Some(if is_newer { first.salts } else { shown })
 }
 
 /// The frames in the order in which they were written, each with where it stands. One that does not go on from what is
@@ -223,21 +231,18 @@ fn in_their_places(
 
 /// Whether SQLite would drop commits that were synced. A power cut leaves at most the last transaction broken, since
 /// the next one begins only after the sync; so two commits at or behind the first broken frame are damage.
-fn commits_behind_damage(frames: &[Frame], header_right: bool, ours: &impl Fn(&Frame) -> bool) -> bool {
-    let Some(broken) = frames.iter().position(|frame| !(header_right && frame.proven && ours(frame))) else {
-        return false;
-    };
+fn commits_behind_damage(frames: &[Frame], ours: &impl Fn(&Frame) -> bool) -> bool {
+    let Some(broken) = frames.iter().position(|frame| !(frame.proven && ours(frame))) else { return false };
     let mut commits = 0;
-    let mut last = None;
     for (at, frame) in frames.iter().enumerate().skip(broken) {
         if !ours(frame) || frame.commit == 0 || !(frame.proven || at == broken) {
             continue;
         }
-        // A commit frame that is repeated fills a sector and is the same commit.
-        if last != Some((frame.page, frame.commit)) || at == 0 || frames[at - 1].commit == 0 {
+        // A commit frame that is repeated byte for byte fills a sector and is the same commit.
+        let content = |frame: &Frame| (frame.page, frame.commit, frame.print);
+        if at == 0 || content(&frames[at - 1]) != content(frame) {
             commits += 1;
         }
-        last = Some((frame.page, frame.commit));
     }
     commits >= 2
 }
