@@ -6,7 +6,7 @@ use crate::journal::{Outgoing, Split, StoredEvent, in_order};
 
 /// Hundredths of a part by which a first one may be larger or smaller than the others would be, so that the cut lies
 /// between two chapters.
-const MARGIN: usize = 60;
+const MARGIN: u128 = 60;
 /// Of so many pings about one stays at the last level of thinning: gaps of 300 s instead of 10 s.
 const SPARE_PINGS: usize = 30;
 
@@ -29,13 +29,17 @@ pub fn cut(session: &Outgoing, refused: usize, budget: usize) -> Option<Split> {
     let all: usize = session.events.iter().map(weight).sum::<usize>().max(1);
     let parts = refused.div_ceil(budget.max(1)).max(2);
     let places = places(session, &order);
-    let off = |place: &&Place| (parts * place.weight).abs_diff(all);
-    let largest = (100 + MARGIN).min(parts * budget.saturating_mul(95) / refused.max(1));
-    let fits = |place: &&Place| {
-        let percent = parts * place.weight * 100 / all;
-        !place.in_chapter && (100 - MARGIN..=largest).contains(&percent)
+    // Hundredths of a part that stand before a place.
+    let size = |place: &Place| parts as u128 * place.weight as u128 * 100 / all as u128;
+    let off = |place: &&Place| size(place).abs_diff(100);
+    let largest = parts as u128 * budget as u128 * 95 / refused.max(1) as u128;
+    let fits = |place: &&Place| size(place) <= largest;
+    let alike = |place: &&Place| {
+        !place.in_chapter && fits(place) && (100 - MARGIN..=100 + MARGIN).contains(&size(place))
     };
-    let place = places.iter().filter(fits).min_by_key(off).or_else(|| places.iter().min_by_key(off))?;
+    let place = places.iter().filter(alike).min_by_key(off);
+    let place = place.or_else(|| places.iter().filter(fits).min_by_key(off));
+    let place = place.or_else(|| places.iter().min_by_key(off))?;
     let warning = format!(
         "it was cut in two, because a body of {refused} bytes was too large for the endpoint: it counts as one more \
          resume, and progress markers that were passed are set again"
@@ -207,6 +211,11 @@ mod tests {
             let split = cut(&session(&kinds), refused, budget).unwrap();
             assert!(split.second.len().abs_diff(goes) <= 1, "{budget}: {} go", split.second.len());
         }
+        // In the midst of a chapter it fits all the same.
+        let mut chapter = kinds.clone();
+        chapter[2].0 = T::ChapterStart;
+        let split = cut(&session(&chapter), 65_536, 32_768).unwrap();
+        assert!(split.second.len().abs_diff(53) <= 1, "{} go", split.second.len());
         // A chapter that ends near that place may make the first part smaller, or larger as long as it fits.
         for (ends, budget, goes) in [(20, 32_768, 79), (52, 32_768, 67), (44, 36_000, 55), (75, 65_536, 24)] {
             let mut kinds = kinds.clone();
