@@ -23,8 +23,8 @@ const COLLECTION: &str = "mediaCollection";
 const SEQ: &str = "seq";
 const IDENTITY: &str = "identityMap";
 
-/// 2^53: floating-point numbers up to here say which whole number is meant.
-const EXACT: f64 = 9_007_199_254_740_992.0;
+/// 2^49: below it a number that is written with a fraction of 0 is read as the whole number that it is.
+const EXACT: f64 = 562_949_953_421_312.0;
 
 /// Seconds of a day: from here on no playhead of a live stream is right.
 const DAY: f64 = 86_400.0;
@@ -330,7 +330,7 @@ fn whole(number: Number) -> Option<u64> {
     match number {
         Number::Unsigned(n) => Some(n),
         Number::Negative(_) => None,
-        Number::Float(n) => (n.fract() == 0.0 && (0.0..=EXACT).contains(&n)).then_some(n as u64),
+        Number::Float(n) => (n.fract() == 0.0 && (0.0..EXACT).contains(&n)).then_some(n as u64),
     }
 }
 
