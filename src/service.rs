@@ -84,12 +84,12 @@ impl Service {
     ) -> Result<Service, ServiceError> {
         let laid_down = policy(&config);
         let claim = Journal::claim(&config.journal.path, &laid_down, &clock)?;
-        // First, as it may be taken: nobody is let in by a service that does not come up.
+        // First, as the address may be taken: nobody is let in by a service that does not come up.
         let tcp = match config.api.listen {
             Some(address) => {
                 let listener = TcpListener::bind(address).await.map_err(io_error("listening on", address))?;
                 let bound = listener.local_addr().map_err(io_error("listening on", address))?;
-                Some((listener, bound))
+                Some((listener, bound, token(&config.token_file())?))
             }
             None => None,
         };
@@ -127,11 +127,9 @@ impl Service {
             shares: api::Shares::default(),
         });
 
-        let now = config.borrow().clone();
         let mut listeners = vec![(Listener::Unix(unix, successors), api::router(api.clone()))];
         let mut web = None;
-        if let Some((listener, address)) = tcp {
-            let token = token(&now.token_file())?;
+        if let Some((listener, address, token)) = tcp {
             listeners.push((Listener::Tcp(listener), api::web_router(api.clone(), address, token)));
             web = Some(address);
         }
