@@ -117,9 +117,12 @@ fn configuration(loaded: &Loaded) -> Vec<Finding> {
 /// Looks at a journal that nobody has open, without touching it.
 fn journal(path: &Path) -> Finding {
     use std::io::Read;
-    let path = &journal::led_to(path);
-    let shown = path.display();
     let wrong = |detail: String| finding("journal", Grade::Wrong, detail);
+    let path = &match journal::led_to(path) {
+        Ok(path) => path,
+        Err(error) => return wrong(format!("following the link {}: {error}", path.display())),
+    };
+    let shown = path.display();
     match journal::is_beheaded(path) {
         Ok(true) => {
             return wrong(format!(

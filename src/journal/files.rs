@@ -84,16 +84,16 @@ pub(super) fn links(path: &Path) -> io::Result<Vec<PathBuf>> {
     while let Ok(next) = fs::read_link(&at) {
         at = folder(&at).join(next);
         chain.push(at.clone());
-        if chain.len() > MOST_LINKS {
+        if chain.len() > MOST_LINKS + 1 {
             return Err(rustix::io::Errno::LOOP.into());
         }
     }
     Ok(chain)
 }
 
-/// Where a path leads; the path itself if that leads nowhere.
-pub(crate) fn led_to(path: &Path) -> PathBuf {
-    links(path).ok().and_then(|mut chain| chain.pop()).unwrap_or_else(|| path.to_owned())
+/// Where a path leads, whether something is there or not.
+pub(crate) fn led_to(path: &Path) -> io::Result<PathBuf> {
+    Ok(links(path)?.pop().unwrap_or_else(|| path.to_owned()))
 }
 
 /// The folder that a path is in.

@@ -333,6 +333,13 @@ fn links_that_lead_in_a_circle_are_named() {
         "{}",
         refused.said
     );
+    for command in ["verify", "check"] {
+        let ran = place.run(&[command]);
+        let said = [ran.stdout, ran.stderr].concat();
+        let said = String::from_utf8_lossy(&said);
+        assert_eq!(ran.status.code(), Some(1), "{said}");
+        assert!(said.contains("following the link"), "{said}");
+    }
 }
 
 /// From another folder nobody would find the service again.
