@@ -29,7 +29,7 @@
 //! # Who imports whom
 //!
 //! `main` → [`commands`], [`service`] → [`api`], [`socket`], [`upload`], [`link`], [`journal`] → [`session`],
-//! [`course`], [`event`], [`anchor`], [`clock`], [`config`], [`json`], [`owner`], [`stop`]; never the other way. The
+//! [`course`], [`event`], [`anchor`], [`clock`], [`config`], [`json`], [`memory`], [`owner`], [`stop`]; never the other way. The
 //! local API shows payloads, so it may ask [`upload`] for one. [`commands`] reach a running service through [`client`]
 //! alone. [`sandbox`] is an independent reading of the contract and imports nothing of ours.
 //!
@@ -56,6 +56,7 @@ pub mod event;
 pub mod journal;
 pub mod json;
 pub mod link;
+pub mod memory;
 pub mod owner;
 pub mod sandbox;
 pub mod service;

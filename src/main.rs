@@ -1,4 +1,4 @@
-//! The `afterplay` binary: parse, run, exit code; and the one system call for which there is no safe wrapper.
+//! The `afterplay` binary: parse, run, exit code; and two calls for which there is no safe wrapper.
 #![deny(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -14,6 +14,8 @@ use clap::Parser;
 fn main() -> ExitCode {
     #[cfg(target_os = "linux")]
     afterplay::clock::ask_kernel_with(synchronised);
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    afterplay::memory::give_back_with(trim);
     match afterplay::cli::Cli::try_parse() {
         Ok(cli) => ExitCode::from(afterplay::commands::dispatch(cli)),
         Err(error) => {
@@ -33,4 +35,11 @@ fn synchronised() -> Option<std::time::Duration> {
     let state = unsafe { libc::adjtimex(&raw mut clock) };
     let kept = (0..libc::TIME_ERROR).contains(&state) && clock.status & libc::STA_UNSYNC == 0;
     kept.then(|| std::time::Duration::from_micros(u64::try_from(clock.maxerror).unwrap_or_default()))
+}
+
+/// Has the allocator give back the pages in which nothing is left.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+fn trim() {
+    // SAFETY: it may be called at any time from any thread; what is in use is not touched.
+    unsafe { libc::malloc_trim(0) };
 }

@@ -5,6 +5,7 @@ mod demo;
 mod flush;
 mod import;
 mod layout;
+mod log;
 mod losses;
 mod manage;
 mod model;
@@ -77,7 +78,8 @@ impl Screen<'_> {
     /// A message about trouble on `err`, in the form of every other one.
     fn complain(&mut self, text: &str) {
         // Where even standard error is closed there is nobody left to tell.
-        let _ = writeln!(self.err, "afterplay: {}", text::visible_lines(text));
+        let text = log::complaint(&format!("afterplay: {}", text::visible_lines(text)));
+        let _ = self.err.write_all(text.as_bytes());
     }
 }
 

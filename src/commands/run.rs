@@ -6,9 +6,9 @@ use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
-use super::{ExitError, Screen, load_config};
+use super::{ExitError, Screen, load_config, log};
 use crate::cli::Global;
-use crate::clock::{BUILT_MS, Clock, rfc3339};
+use crate::clock::Clock;
 use crate::config::{self, Loaded};
 use crate::journal::Journal;
 use crate::service::{Service, ServiceError};
@@ -23,7 +23,7 @@ impl From<ServiceError> for ExitError {
 /// Runs the service until it is told to stop.
 pub(super) async fn run(global: &Global, screen: &mut Screen<'_>) -> Result<(), ExitError> {
     let loaded = load_config(global)?;
-    log_to_stderr(screen);
+    log::to_stderr(screen);
     let mut signals =
         Signals::new().map_err(|error| ExitError::failed(format!("cannot watch signals: {error}")))?;
     let passed = passed_socket()?;
@@ -123,54 +123,6 @@ impl Signals {
             _ = self.interrupt.recv() => {}
         }
     }
-}
-
-/// Logs go to stderr, which systemd passes on to its journal with times of its own.
-fn log_to_stderr(screen: &Screen<'_>) {
-    use tracing_subscriber::filter::Targets;
-    use tracing_subscriber::fmt;
-    use tracing_subscriber::layer::SubscriberExt;
-    use tracing_subscriber::util::SubscriberInitExt;
-
-    let levels = std::env::var("AFTERPLAY_LOG").unwrap_or_default();
-    let levels: Targets = levels
-        .parse()
-        .ok()
-        .filter(|_| !levels.is_empty())
-        .unwrap_or_else(|| Targets::new().with_default(tracing::Level::INFO));
-    let in_journal = std::env::var("JOURNAL_STREAM").is_ok_and(|stream| is_stderr(&stream));
-    let layer = fmt::layer()
-        .with_timer(Stamp)
-        .with_writer(std::io::stderr)
-        .with_target(false)
-        .with_ansi(screen.err_live && screen.style.is_on());
-    // A second service in one process (the demo) keeps the first one's log.
-    let _ = if in_journal {
-        tracing_subscriber::registry().with(levels).with(layer.without_time()).try_init()
-    } else {
-        tracing_subscriber::registry().with(levels).with(layer).try_init()
-    };
-}
-
-/// The wall clock, or the time since the boot as long as that clock cannot be right.
-struct Stamp;
-
-impl tracing_subscriber::fmt::time::FormatTime for Stamp {
-    fn format_time(&self, out: &mut tracing_subscriber::fmt::format::Writer<'_>) -> std::fmt::Result {
-        let now = Clock::System.now();
-        if now.wall_ms >= BUILT_MS {
-            write!(out, "{}", rfc3339(now.wall_ms))
-        } else {
-            write!(out, "boot+{}.{:03}s", now.boot_ms / 1000, now.boot_ms % 1000)
-        }
-    }
-}
-
-/// Whether standard error is the stream that systemd names by device and inode. Whatever runs below a service inherits
-/// the variable, also where its own standard error leads to a terminal or a file.
-fn is_stderr(stream: &str) -> bool {
-    rustix::fs::fstat(rustix::stdio::stderr())
-        .is_ok_and(|stat| stream == format!("{}:{}", stat.st_dev, stat.st_ino))
 }
 
 /// The socket that systemd passed, if it did.

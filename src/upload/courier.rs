@@ -24,6 +24,7 @@ use crate::clock::{Clock, Moment};
 use crate::config::Config;
 use crate::journal::{Journal, Next, Refusal, Signals, Telling};
 use crate::link::{Link, LinkState, Monitor};
+use crate::memory;
 use crate::session::Consent;
 use crate::stop::Stop;
 
@@ -205,6 +206,7 @@ impl Courier {
             self.packed = None;
             // Kept, a connection would wake the device once more to be closed.
             self.sender.drop_pool();
+            memory::give_back();
         }
         let view = if self.trips.is_empty() { view } else { View::of(Doing::Sending) };
         self.view.send_if_modified(|old| std::mem::replace(old, view.clone()) != view);

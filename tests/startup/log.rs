@@ -128,5 +128,22 @@ fn times_are_left_to_the_systemd_journal_where_it_reads_along() {
         assert!(text.contains("ready") && text.contains("stopping"), "{text}");
         assert_eq!(dated(&text), if times { text.lines().count() } else { 0 }, "{stream:?}: {text}");
         assert!(!text.contains('\u{1b}'));
+        // The journal is told how grave each line is.
+        let marked = text.lines().filter(|line| line.starts_with("<6> INFO ")).count();
+        assert_eq!(marked > 0, !times, "{text}");
+        if times {
+            continue;
+        }
+        // Also of what it ends with: a line each.
+        log.set_len(0).unwrap();
+        let config = std::fs::read_to_string(&place.config).unwrap();
+        std::fs::write(&place.config, format!("nonsense = 1\nendpoint = 2\n{config}")).unwrap();
+        let mut command = place.command(&["run"]);
+        command.stderr(Stdio::from(log.try_clone().unwrap()));
+        command.envs(stream.iter().map(|stream| ("JOURNAL_STREAM", stream)));
+        assert_eq!(command.status().unwrap().code(), Some(78));
+        std::fs::write(&place.config, config).unwrap();
+        let text = place.log_text();
+        assert!(text.lines().count() > 1 && text.lines().all(|line| line.starts_with("<3>")), "{text}");
     }
 }

@@ -113,6 +113,7 @@ impl Courier {
                 return journal.quarantine(id, "no_payload", error.to_string()).await.map(|()| None);
             }
         };
+        crate::memory::took(session.events.iter().map(|event| event.body.len()).sum());
         let fit = fit_of(&shape_for(&session, &shape));
         let (body, made) = Made::of(built, &session);
         if session.payload_sum.is_some_and(|sum| sum != body_sum(&body)) {
