@@ -50,6 +50,11 @@ pub(super) async fn check(
     let running: Result<Value, ClientError> = Client::new(socket.clone()).get("/v1/status").await;
     findings.push(match &running {
         Ok(status) => finding("service", Grade::Good, format!("is running (pid {})", status["pid"])),
+        Err(ClientError::NotRunning { .. }) if is_in_the_way(&socket) => finding(
+            "service",
+            Grade::Wrong,
+            format!("cannot start: {} is not a socket; remove it", socket.display()),
+        ),
         Err(ClientError::NotRunning { .. }) => finding(
             "service",
             Grade::Warning,
@@ -96,6 +101,12 @@ pub(super) async fn check(
     if wrong { Err(ExitError::quiet(1)) } else { Ok(()) }
 }
 
+/// Whether something else is where the socket is to be.
+fn is_in_the_way(socket: &Path) -> bool {
+    use std::os::unix::fs::FileTypeExt;
+    std::fs::symlink_metadata(socket).is_ok_and(|found| !found.file_type().is_socket())
+}
+
 fn configuration(loaded: &Loaded) -> Vec<Finding> {
     let file = match &loaded.file {
         Some(file) => file.display().to_string(),
@@ -123,6 +134,9 @@ fn journal(path: &Path) -> Finding {
         Err(error) => return wrong(format!("following the link {}: {error}", path.display())),
     };
     let shown = path.display();
+    if let Err(error) = journal::check_place(path) {
+        return wrong(error.to_string());
+    }
     match journal::is_beheaded(path) {
         Ok(true) => {
             return wrong(format!(

@@ -81,14 +81,38 @@ pub(super) fn open(path: &Path, now: &Reading) -> Result<Opened, OpenError> {
     Claim::new(path, 1 << 20, now.boot_ms)?.open(&clock)
 }
 
-/// Sees to it that the folder and the files are safe, and takes the lock.
-fn take(path: &Path) -> Result<File, OpenError> {
-    let dir = folder(path);
-    make_private_dir(dir)?;
-    owner::check_private_folder(dir)?;
+/// Whether nobody else can reach into the journal's folder and files.
+fn check_files(path: &Path) -> Result<(), OpenError> {
+    owner::check_private_folder(folder(path))?;
     for suffix in ["", ".lock", ".reserve", "-wal", "-shm", "-journal"] {
         owner::check_file(&beside(path, suffix))?;
     }
+    Ok(())
+}
+
+/// Whether the next start would get as far as the journal's content, without changing anything.
+pub(crate) fn check_place(path: &Path) -> Result<(), OpenError> {
+    use rustix::fs::{Access, access};
+    use std::os::unix::fs::MetadataExt;
+    let dir = folder(path);
+    // Root may look at what is another user's service's, to whom it is safe.
+    let of_another = |dir: std::fs::Metadata| rustix::process::geteuid().is_root() && dir.uid() != 0;
+    if dir.is_dir() && !dir.metadata().is_ok_and(of_another) {
+        check_files(path)?;
+    }
+    // The first folder above that is there is where the others would be made.
+    let Some(there) = dir.ancestors().find(|dir| dir.exists()) else { return Ok(()) };
+    access(there, Access::WRITE_OK | Access::EXEC_OK).map_err(|source| OpenError::Io {
+        doing: if there == dir { "writing to" } else { "making the journal's folder in" },
+        path: there.to_owned(),
+        source: source.into(),
+    })
+}
+
+/// Sees to it that the folder and the files are safe, and takes the lock.
+fn take(path: &Path) -> Result<File, OpenError> {
+    make_private_dir(folder(path))?;
+    check_files(path)?;
     let lock = lock(path)?;
     if let Some(holder) = files::holder(path)? {
         return Err(OpenError::InUse { path: path.to_owned(), holder });

@@ -54,6 +54,7 @@ use crate::session::{Consent, Key, Limits, State, Why};
 
 pub use self::anchors::{ClockStatus, DateSeen, Known, Telling, TimeBasis, Timing, Trust};
 pub use self::attach::Claim;
+pub(crate) use self::attach::check_place;
 pub use self::fault::OpenError;
 pub(crate) use self::files::{is_beheaded, led_to};
 pub use self::long::lasts_too_long;

@@ -155,6 +155,26 @@ fn files(place: &Place) -> std::collections::BTreeMap<std::path::PathBuf, Vec<u8
 }
 
 #[test]
+fn check_says_what_would_keep_the_service_from_coming_up() {
+    use std::os::unix::fs::PermissionsExt;
+    let endpoint = Endpoint::start([]);
+    let place = Place::new(&endpoint.url(), "");
+    let dir = place.journal().parent().unwrap().to_owned();
+    std::fs::create_dir_all(&dir).unwrap();
+    std::fs::set_permissions(&dir, std::fs::Permissions::from_mode(0o770)).unwrap();
+    std::fs::create_dir_all(place.socket().parent().unwrap()).unwrap();
+    std::fs::write(place.socket(), "my notes").unwrap();
+    let ran = run(&place, &["check"]);
+    assert_eq!(ran.code, 1, "{}", ran.out);
+    assert!(ran.out.contains("the journal is not safe here"), "{}", ran.out);
+    assert!(ran.out.contains("is not a socket; remove it"), "{}", ran.out);
+    std::fs::set_permissions(&dir, std::fs::Permissions::from_mode(0o700)).unwrap();
+    std::fs::remove_file(place.socket()).unwrap();
+    let ran = run(&place, &["check"]);
+    assert_eq!(ran.code, 0, "{}", ran.out);
+}
+
+#[test]
 fn check_says_what_will_become_of_a_journal_without_its_main_file() {
     let endpoint = Endpoint::start([]);
     for (clean, gone) in [(false, false), (false, true), (true, false), (true, true)] {
