@@ -230,7 +230,9 @@ impl Core {
         for (id, open) in self.left_by_other_boots()? {
             // A review that fails costs nothing but the review: what is wrong with the file shows in what follows.
             let reviewed = if open.span.out_of_order { self.review(id).ok().flatten() } else { None };
-            self.write_completion(id, &open, reviewed.as_ref(), Why::Boot, &now)?;
+            // The player may have ended it; then nothing goes on under its key.
+            let why = if open.times.closed_ms.is_some() { Why::End } else { Why::Boot };
+            self.write_completion(id, &open, reviewed.as_ref(), why, &now)?;
         }
         self.expire(&now)?;
         self.conn.execute_batch("COMMIT")?;

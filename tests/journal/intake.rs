@@ -89,6 +89,28 @@ async fn a_restart_in_the_same_boot_goes_on_and_a_new_boot_completes() {
     open.close();
 }
 
+/// A box that is switched off at the end of a film: the player's own end counts, not the boot.
+#[tokio::test]
+async fn nothing_goes_on_after_the_players_end_and_a_boot() {
+    for end in [EventType::SessionComplete, EventType::SessionEnd] {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("journal.db");
+        let clock = clock();
+        let open = Open::at(&path, &clock);
+        open.journal.append(append("a", vec![start(), ping(1), event(end, "{}")])).await.unwrap();
+        open.close();
+        clock.reboot(1_800_001_000_000, "boot-2");
+        let open = Open::at(&path, &clock);
+        let detail = open.journal.detail(ME, "a".into()).await.unwrap();
+        assert_eq!((detail.summary.state, detail.summary.why), (State::Completed, Some(Why::End)), "{end:?}");
+        for late in [EventType::Ping, EventType::SessionComplete] {
+            let refused = open.journal.append(append("a", vec![event(late, "{}")])).await.unwrap_err();
+            assert!(matches!(refused, Refusal::Completed { why: Why::End, .. }), "{late:?}: {refused:?}");
+        }
+        open.close();
+    }
+}
+
 #[tokio::test]
 async fn a_deadline_holds_whether_or_not_a_timer_fired() {
     let dir = tempfile::tempdir().unwrap();
