@@ -65,6 +65,7 @@ struct JournalStatus {
     path: String,
     bytes: u64,
     max_bytes: u64,
+    full: bool,
 }
 
 #[derive(Debug, Clone, Serialize)]
@@ -124,6 +125,7 @@ pub(super) async fn status_of(api: &Api, scope: Scope) -> Result<Status, ApiErro
             path: api.journal.path().display().to_string(),
             bytes: totals.bytes,
             max_bytes: api.config.borrow().journal.max_bytes,
+            full: totals.full,
         },
         losses: Losses {
             evicted: lost(Loss::Evicted),
@@ -200,6 +202,8 @@ pub(super) fn metrics(status: &Status) -> String {
     );
     family("journal_bytes", "gauge", "Bytes the journal takes on disk.", &[("", status.journal.bytes)]);
     family("journal_max_bytes", "gauge", "Bytes the journal may take.", &[("", status.journal.max_bytes)]);
+    let full = u64::from(status.journal.full);
+    family("journal_full", "gauge", "Whether the journal's file system has no space left.", &[("", full)]);
     let state_set = |name: &str, now: &str, all: &[&str]| -> Vec<(String, u64)> {
         all.iter()
             .map(|state| (format!("{{afterplay_{name}=\"{state}\"}}"), u64::from(*state == now)))

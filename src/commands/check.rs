@@ -63,6 +63,14 @@ pub(super) async fn check(
         Err(error) => finding("service", Grade::Wrong, error.to_string()),
     });
     findings.push(match &running {
+        Ok(status) if status["journal"]["full"] == true => finding(
+            "journal",
+            Grade::Wrong,
+            format!(
+                "the file system of {} is full: nothing new is recorded until there is space",
+                status["journal"]["path"].as_str().unwrap_or_default()
+            ),
+        ),
         Ok(status) => finding(
             "journal",
             Grade::Good,

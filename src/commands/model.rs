@@ -69,6 +69,7 @@ pub(super) struct JournalSize {
     pub(super) path: String,
     pub(super) bytes: u64,
     pub(super) max_bytes: u64,
+    pub(super) full: bool,
 }
 
 /// One session, as in the list and as the base of the detail.

@@ -212,7 +212,9 @@ fn journal(status: &Status) -> String {
             format!(" of {} ({percent} %)", text::bytes(max))
         }
     };
-    format!("{}{share} in {}", text::bytes(journal.bytes), text::visible(&journal.path))
+    let full =
+        if journal.full { "; its disk is full: nothing new is recorded until there is space" } else { "" };
+    format!("{}{share} in {}{full}", text::bytes(journal.bytes), text::visible(&journal.path))
 }
 
 fn losses(status: &Status) -> layout::Fact {

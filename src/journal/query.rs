@@ -135,6 +135,8 @@ pub struct Status {
     pub possible_duplicates: u64,
     /// Bytes on disk.
     pub bytes: u64,
+    /// Whether its file system had no space left when something was written last.
+    pub full: bool,
     /// Present consent, once known.
     pub consent: Option<Consent>,
 }
@@ -428,6 +430,7 @@ impl Core {
         }
         let size = |path| std::fs::metadata(path).map_or(0, |file| file.len());
         status.bytes = size(self.path().to_owned()) + size(beside(self.path(), "-wal"));
+        status.full = self.reserve.is_missing();
         Ok(status)
     }
 }

@@ -92,6 +92,7 @@ impl Round<'_> {
                     assert_eq!(answer.status, 503, "{}", answer.text());
                     assert_eq!(answer.json()["reason"], "journal_full", "{}", answer.text());
                     assert!(answer.header("retry-after").is_some());
+                    assert_eq!(service.status()["journal"]["full"], true, "{}", self.disk.listing());
                     return;
                 }
                 Came::Nothing => panic!("no answer"),
@@ -108,6 +109,7 @@ impl Round<'_> {
             matches!(self.books.record(&mut connection, &key, 4, 1000), Came::Acknowledged).then_some(())
         });
         assert!(since.elapsed() <= Duration::from_secs(5), "there was space: {}", self.disk.listing());
+        assert_eq!(service.status()["journal"]["full"], false, "{}", self.disk.listing());
     }
 
     /// Everything that was acknowledged arrives, whatever the disk is like.
