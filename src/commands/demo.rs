@@ -204,7 +204,14 @@ async fn outage(client: &mut Client, screen: &mut Screen<'_>) -> Result<(), Exit
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    let status: Status = client.get("/v1/status").await?;
+    // Between two attempts: a slow machine may be at the next one already.
+    let status = loop {
+        let status: Status = client.get("/v1/status").await?;
+        if status.uploader.state != "sending" {
+            break status;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
     let kept = text::count(status.events.stored, "event");
     let lost: u64 = status.losses.values().sum();
     note(screen, &format!("status     uploader {}, {kept} kept, {lost} lost", status.uploader.state))
